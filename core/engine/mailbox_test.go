@@ -1,0 +1,155 @@
+package engine
+
+import (
+	"encoding/binary"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// letter counts what became of it.
+type letter struct {
+	delivered, dropped *atomic.Int64
+	seen               atomic.Bool
+}
+
+func (m *letter) Deliver() { m.count(m.delivered) }
+func (m *letter) Drop()    { m.count(m.dropped) }
+func (m *letter) count(n *atomic.Int64) {
+	if m.seen.Swap(true) {
+		panic("bug: a message was handed out twice")
+	}
+	n.Add(1)
+}
+
+func newMailbox() *mailbox {
+	return &mailbox{eventfd: must(unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK))}
+}
+
+// rings takes the number of rings since it was last called.
+func rings(b *mailbox) uint64 {
+	var count [8]byte
+	if _, err := unix.Read(b.eventfd, count[:]); err == unix.EAGAIN {
+		return 0
+	}
+	return binary.NativeEndian.Uint64(count[:])
+}
+
+func TestMailboxRingsOnlyWhenItWasEmpty(t *testing.T) {
+	b := newMailbox()
+	defer b.stop()
+	for round := range 3 {
+		for range 1000 {
+			b.post(task(func() {}))
+		}
+		if got := rings(b); got != 1 {
+			t.Errorf("round %d: %d rings for 1000 messages, want 1", round, got)
+		}
+		q := b.take()
+		if len(q) != 1000 {
+			t.Errorf("round %d: took %d messages, want 1000", round, len(q))
+		}
+		b.post(task(func() {})) // between take and done
+		b.done(q)
+		if got := rings(b); got != 1 {
+			t.Errorf("round %d: %d rings after the queue was taken, want 1", round, got)
+		}
+		if got := len(b.take()); got != 1 {
+			t.Errorf("round %d: took %d messages, want 1", round, got)
+		}
+	}
+}
+
+// done keeps no message alive and no huge slice.
+func TestMailboxForgetsWhatWasTaken(t *testing.T) {
+	b := newMailbox()
+	defer b.stop()
+	for range 5000 {
+		b.post(task(func() {}))
+	}
+	q := b.take()
+	b.done(q)
+	for i, m := range q {
+		if m != nil {
+			t.Fatalf("message %d is still held", i)
+		}
+	}
+	if b.spare != nil {
+		t.Errorf("a slice for %d messages is kept", cap(b.spare))
+	}
+}
+
+// Many goroutines post while the loop runs and is stopped under them: each message is delivered or dropped, once.
+func TestMailboxHandsOutEachMessageOnce(t *testing.T) {
+	r := startRig(t, 2)
+	var delivered, dropped atomic.Int64
+	const posters, each = 8, 2000
+	var wg sync.WaitGroup
+	for i := range posters {
+		wg.Add(1)
+		go func() { // ends after its messages
+			defer wg.Done()
+			for range each {
+				r.Loops()[i%2].Post(&letter{delivered: &delivered, dropped: &dropped})
+			}
+		}()
+	}
+	eventually(t, "some are delivered", func() bool { return delivered.Load() > 100 })
+	r.Stop()
+	wg.Wait()
+	if got := delivered.Load() + dropped.Load(); got != posters*each {
+		t.Errorf("%d delivered and %d dropped of %d", delivered.Load(), dropped.Load(), posters*each)
+	}
+	r.bugs.want(t, 0)
+}
+
+func TestMailboxKeepsTheOrderOfEachSender(t *testing.T) {
+	r := startRig(t, 1)
+	const senders, each = 4, 3000
+	var last [senders]int // owned by the loop
+	var wg sync.WaitGroup
+	for s := range senders {
+		wg.Add(1)
+		go func() { // ends after its messages
+			defer wg.Done()
+			for n := range each {
+				r.Loops()[0].Do(func() {
+					if last[s] != n {
+						t.Errorf("sender %d: message %d came after %d", s, n, last[s]-1)
+					}
+					last[s] = n + 1
+				})
+			}
+		}()
+	}
+	wg.Wait()
+	if got := ask(t, r.Loops()[0], func() [senders]int { return last }); got != [senders]int{each, each, each, each} {
+		t.Errorf("delivered %v, want %d each", got, each)
+	}
+}
+
+func TestPostAfterStopDropsAtOnce(t *testing.T) {
+	r := startRig(t, 1)
+	r.Stop()
+	var delivered, dropped atomic.Int64
+	r.Loops()[0].Post(&letter{delivered: &delivered, dropped: &dropped})
+	r.Loops()[0].Do(func() { t.Error("a function ran after Stop") })
+	if dropped.Load() != 1 || delivered.Load() != 0 {
+		t.Errorf("delivered %d, dropped %d; want 0 and 1", delivered.Load(), dropped.Load())
+	}
+}
+
+func BenchmarkPostRoundTrip(b *testing.B) {
+	e := must(New(Options{Loops: 1}))
+	e.Start()
+	defer e.Stop()
+	back := make(chan struct{}, 1)
+	answer := task(func() { back <- struct{}{} })
+	b.ReportAllocs()
+	for b.Loop() {
+		e.Loops()[0].Post(answer)
+		<-back
+	}
+}

@@ -1,0 +1,257 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrInterrupted is returned by a Park's calls after somebody called Interrupt.
+var ErrInterrupted = errors.New("interrupted")
+
+// Park is a socket in the hands of one goroutine while a loop watches it: how a login talks to a backend in blocking
+// style without Go's own poller. The Park owns the descriptor until Close or Detach. Read, Write, the waits, Close and
+// Detach belong to that goroutine; Interrupt may be called by anybody at any time.
+type Park struct {
+	loop *Loop
+	key  uint32
+	wake chan struct{} // capacity 1: a wake-up that comes before the wait is not lost
+
+	mu          sync.Mutex
+	fd          int // -1 after Close and Detach
+	interrupted bool
+
+	deadline time.Time // of the waits; zero: none
+	timer    *time.Timer
+}
+
+// Adopt takes a non-blocking socket and lends it to the calling goroutine. On an error fd is closed. Any goroutine may
+// call it.
+func (l *Loop) Adopt(fd int) (*Park, error) {
+	l.engine.fds.opened(1)
+	p := &Park{loop: l, fd: fd, wake: make(chan struct{}, 1)}
+	if err := l.parks.add(p); err != nil {
+		l.Close(fd)
+		return nil, fmt.Errorf("adopting socket: %w", err)
+	}
+	return p, nil
+}
+
+// FD is the descriptor, for socket options. It stays owned by the Park.
+func (p *Park) FD() int { return p.fd }
+
+// SetDeadline bounds the waits that start afterwards; they fail with os.ErrDeadlineExceeded. Zero lifts the bound.
+func (p *Park) SetDeadline(t time.Time) { p.deadline = t }
+
+// Read reads at least one byte, waiting as needed. io.EOF is left to the caller: n is 0 and err nil at the end of input.
+func (p *Park) Read(b []byte) (int, error) {
+	for {
+		n, err := unix.Read(p.fd, b)
+		switch err {
+		case nil:
+			return n, p.cut()
+		case unix.EINTR:
+			continue
+		case unix.EAGAIN:
+			if err := p.wait(); err != nil {
+				return 0, err
+			}
+		default:
+			return 0, p.blame("reading", err)
+		}
+	}
+}
+
+// Write writes all of b, waiting as needed.
+func (p *Park) Write(b []byte) (int, error) {
+	done := 0
+	for done < len(b) {
+		n, err := unix.SendmsgN(p.fd, b[done:], nil, nil, unix.MSG_NOSIGNAL)
+		switch err {
+		case nil:
+			done += n
+		case unix.EINTR:
+		case unix.EAGAIN:
+			if err := p.wait(); err != nil {
+				return done, err
+			}
+		default:
+			return done, p.blame("writing", err)
+		}
+	}
+	return done, nil
+}
+
+// WaitWrite waits until the socket can be written or has failed: the end of a non-blocking connect(2).
+func (p *Park) WaitWrite() error { return p.waitFor(unix.POLLOUT) }
+
+// WaitRead waits until there is something, an end or an error, to be read.
+func (p *Park) WaitRead() error { return p.waitFor(unix.POLLIN) }
+
+func (p *Park) waitFor(what int16) error {
+	for {
+		fds := []unix.PollFd{{Fd: int32(p.fd), Events: what}}
+		if n, err := unix.Poll(fds, 0); err == nil && n > 0 {
+			return p.cut()
+		}
+		if err := p.wait(); err != nil {
+			return err
+		}
+	}
+}
+
+// wait sleeps until something about the socket changed. It may return early; callers try again.
+func (p *Park) wait() error {
+	if err := p.cut(); err != nil {
+		return err
+	}
+	if p.deadline.IsZero() {
+		<-p.wake
+		return p.cut()
+	}
+	d := time.Until(p.deadline)
+	if d <= 0 {
+		return os.ErrDeadlineExceeded
+	}
+	if p.timer == nil {
+		p.timer = time.NewTimer(d)
+	} else {
+		p.timer.Reset(d)
+	}
+	defer p.timer.Stop()
+	select {
+	case <-p.wake:
+		return p.cut()
+	case <-p.timer.C:
+		return os.ErrDeadlineExceeded
+	}
+}
+
+// cut tells whether somebody has interrupted.
+func (p *Park) cut() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.interrupted {
+		return ErrInterrupted
+	}
+	return nil
+}
+
+// blame prefers the interruption to the error that the shutdown made.
+func (p *Park) blame(doing string, err error) error {
+	if cut := p.cut(); cut != nil {
+		return cut
+	}
+	return fmt.Errorf("%s socket: %w", doing, err)
+}
+
+// Interrupt shuts the socket down and wakes its goroutine, which then closes it. After Detach and Close it does nothing.
+func (p *Park) Interrupt() {
+	p.mu.Lock()
+	if p.fd >= 0 {
+		p.interrupted = true
+		unix.Shutdown(p.fd, unix.SHUT_RDWR) // ENOTCONN while connecting: the flag and the wake-up do it
+	}
+	p.mu.Unlock()
+	p.signal()
+}
+
+func (p *Park) signal() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Close closes the socket. Further calls do nothing.
+func (p *Park) Close() error {
+	if fd := p.Detach(); fd >= 0 {
+		p.loop.Close(fd)
+	}
+	return nil
+}
+
+// Detach gives the descriptor up to the caller, who is the loop (which goes on with Rewatch) or about to hand it there.
+// It returns -1 when it was closed or given up before.
+func (p *Park) Detach() int {
+	p.mu.Lock()
+	fd := p.fd
+	p.fd = -1
+	p.mu.Unlock()
+	if fd >= 0 {
+		p.loop.parks.remove(p.key)
+	}
+	return fd
+}
+
+// parkTable finds the Park that an event is for. It is the one table of a loop that other goroutines change.
+type parkTable struct {
+	kind Kind
+	loop *Loop
+
+	mu     sync.Mutex
+	byKey  map[uint32]*Park
+	last   uint32
+	closed bool
+}
+
+func (pt *parkTable) init(l *Loop) { pt.loop, pt.byKey = l, map[uint32]*Park{} }
+
+// add files p under a key that no Park of the near past had, so that a late event wakes nobody else's goroutine. It
+// watches under the lock: a loop that stops closes its poller only after interruptAll.
+func (pt *parkTable) add(p *Park) error {
+	pt.mu.Lock()
+	defer pt.mu.Unlock()
+	if pt.closed {
+		return os.ErrClosed
+	}
+	for {
+		pt.last++
+		if _, taken := pt.byKey[pt.last]; !taken && pt.last != 0 {
+			break
+		}
+	}
+	p.key = pt.last
+	if err := pt.loop.poll.watch(p.fd, MakeToken(pt.kind, p.key, 0)); err != nil {
+		return err
+	}
+	pt.byKey[p.key] = p
+	return nil
+}
+
+func (pt *parkTable) remove(key uint32) {
+	pt.mu.Lock()
+	delete(pt.byKey, key)
+	pt.mu.Unlock()
+}
+
+// Ready wakes the goroutine; it finds out by itself what has changed.
+func (pt *parkTable) Ready(t Token, _ Ready) {
+	pt.mu.Lock()
+	p := pt.byKey[t.Index()]
+	pt.mu.Unlock()
+	if p != nil {
+		p.signal()
+	}
+}
+
+func (pt *parkTable) Due(Token) int64   { return 0 }
+func (pt *parkTable) Failed(Token, any) {}
+
+// interruptAll ends every login in progress and refuses further ones.
+func (pt *parkTable) interruptAll() {
+	pt.mu.Lock()
+	pt.closed = true
+	parks := make([]*Park, 0, len(pt.byKey))
+	for _, p := range pt.byKey {
+		parks = append(parks, p)
+	}
+	pt.mu.Unlock()
+	for _, p := range parks {
+		p.Interrupt()
+	}
+}

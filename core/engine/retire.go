@@ -1,0 +1,170 @@
+package engine
+
+import (
+	"golang.org/x/sys/unix"
+)
+
+// The bounds of a polite end. A peer gets 10 s without progress to take its last bytes, and after our FIN 2 s or 64 KiB
+// until its own end is seen: closing with unread input would send RST, which eats the farewell on the way (DESIGN 2).
+const (
+	retireDrain   = 10e9
+	retireLinger  = 2e9
+	retireDiscard = 64 << 10
+)
+
+// retiree is one socket on its way out.
+type retiree struct {
+	fd int
+
+	rest      []byte // still to be sent; the retirer's own copy
+	finished  bool   // our FIN is sent
+	discarded int
+	deadline  int64
+	timer     TimerID
+}
+
+// retirer closes sockets so that the peer gets everything that was meant for it. Its size is bounded by descriptors.
+type retirer struct {
+	loop *Loop
+	kind Kind
+	list map[uint32]*retiree
+	last uint32
+}
+
+func newRetirer(l *Loop) *retirer {
+	r := &retirer{loop: l, list: map[uint32]*retiree{}}
+	r.kind = l.Register(r)
+	return r
+}
+
+// Retire closes a watched descriptor politely: what is left of rest is sent, then FIN, then input is discarded until
+// its end, 64 KiB or 2 s, then it is closed. The loop owns fd from now on; rest is copied.
+func (l *Loop) Retire(fd int, rest []byte) {
+	r := l.retired
+	r.last++
+	for r.list[r.last] != nil || r.last == 0 {
+		r.last++
+	}
+	c := &retiree{fd: fd, deadline: l.now + retireDrain}
+	r.list[r.last] = c
+	t := MakeToken(r.kind, r.last, 0)
+	sent, err := send(fd, rest)
+	if err == nil && l.poll.rewatch(fd, t) == nil {
+		c.rest = append([]byte(nil), rest[sent:]...)
+		if c.timer = l.Arm(0, c.deadline, t); c.timer != 0 {
+			r.advance(t.Index(), c)
+			return
+		}
+	}
+	r.close(t.Index(), c)
+}
+
+// send writes what the socket takes now. err is not EAGAIN.
+func send(fd int, p []byte) (n int, err error) {
+	for n < len(p) {
+		m, err := unix.SendmsgN(fd, p[n:], nil, nil, unix.MSG_NOSIGNAL)
+		switch err {
+		case nil:
+			n += m
+		case unix.EINTR:
+		case unix.EAGAIN:
+			return n, nil
+		default:
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// Ready goes on with what the socket allows.
+func (r *retirer) Ready(t Token, _ Ready) {
+	if c := r.list[t.Index()]; c != nil {
+		r.advance(t.Index(), c)
+	}
+}
+
+// Due closes a socket whose peer took too long.
+func (r *retirer) Due(t Token) int64 {
+	c := r.list[t.Index()]
+	if c == nil {
+		return 0
+	}
+	if c.deadline > r.loop.now {
+		return c.deadline
+	}
+	c.timer = 0
+	r.close(t.Index(), c)
+	return 0
+}
+
+// Failed closes at once.
+func (r *retirer) Failed(t Token, _ any) {
+	if c := r.list[t.Index()]; c != nil {
+		r.close(t.Index(), c)
+	}
+}
+
+func (r *retirer) advance(key uint32, c *retiree) {
+	if !c.finished {
+		n, err := send(c.fd, c.rest)
+		if n > 0 {
+			c.deadline = r.loop.now + retireDrain
+		}
+		c.rest = c.rest[n:]
+		if err != nil {
+			r.close(key, c)
+			return
+		}
+		if len(c.rest) > 0 {
+			r.discard(key, c)
+			return
+		}
+		unix.Shutdown(c.fd, unix.SHUT_WR)
+		c.rest, c.finished, c.deadline = nil, true, r.loop.now+retireLinger
+		c.timer = r.loop.Arm(c.timer, c.deadline, MakeToken(r.kind, key, 0))
+	}
+	r.discard(key, c)
+}
+
+// discard reads input away. While bytes are still owed an end of input does not end the socket: the peer may have shut
+// only its sending direction.
+func (r *retirer) discard(key uint32, c *retiree) {
+	for c.discarded < retireDiscard {
+		n, err := unix.Read(c.fd, r.loop.buf)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err == unix.EAGAIN:
+			return
+		case err != nil:
+			r.close(key, c)
+			return
+		case n == 0:
+			if c.finished {
+				r.close(key, c)
+			}
+			return
+		}
+		c.discarded += n
+	}
+	if c.finished {
+		r.close(key, c)
+	}
+}
+
+func (r *retirer) close(key uint32, c *retiree) {
+	r.loop.Disarm(c.timer)
+	delete(r.list, key)
+	r.loop.Close(c.fd)
+}
+
+// closeAll is for the loop's end: nobody is left to wait for peers.
+func (r *retirer) closeAll() {
+	for key, c := range r.list {
+		r.close(key, c)
+	}
+}
+
+// Send writes what the socket takes now and returns how much that was; fewer than len(p) bytes means it is full. err is
+// never EAGAIN, and SIGPIPE is not raised.
+func Send(fd int, p []byte) (int, error) { return send(fd, p) }
