@@ -1,0 +1,135 @@
+package tlsx
+
+import (
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+func TestSlotsBound(t *testing.T) {
+	s := NewSlots(2, 100)
+	var computing, most atomic.Int32
+	var wg sync.WaitGroup
+	for range 50 {
+		wg.Go(func() {
+			for range 20 {
+				if err := s.acquire(time.Now().Add(patience)); err != nil {
+					t.Error(err)
+					return
+				}
+				n := computing.Add(1)
+				for {
+					if old := most.Load(); n <= old || most.CompareAndSwap(old, n) {
+						break
+					}
+				}
+				computing.Add(-1)
+				s.release()
+			}
+		})
+	}
+	wg.Wait()
+	if got := most.Load(); got > 2 || got < 1 {
+		t.Errorf("got %d at once, want at most 2", got)
+	}
+	if s.free != 2 || s.n != 0 {
+		t.Errorf("got %d free and %d waiting, want 2 and 0", s.free, s.n)
+	}
+}
+
+// queue lets someone wait in s until then; wait tells how that ended.
+func queue(t *testing.T, s *Slots, until time.Time) (wait func() error) {
+	t.Helper()
+	w, err := s.enter(until)
+	if err != nil || w == nil {
+		t.Fatalf("got %v, %v, want to wait", w, err)
+	}
+	return func() error {
+		select {
+		case ok := <-w.granted:
+			if !ok {
+				return errBusy
+			}
+			return nil
+		default:
+			return errors.New("still waiting")
+		}
+	}
+}
+
+func TestSlotsServeInTurnAndDropTheLate(t *testing.T) {
+	now := time.Now()
+	s := NewSlots(1, 3)
+	s.now = func() time.Time { return now }
+	if err := s.acquire(now); err != nil {
+		t.Fatal(err)
+	}
+	late := queue(t, s, now.Add(time.Second))
+	first := queue(t, s, now.Add(time.Minute))
+	second := queue(t, s, time.Time{}) // without a deadline
+	if _, err := s.enter(now.Add(time.Minute)); !errors.Is(err, errBusy) {
+		t.Errorf("one too many, all in time: got %v, want refused", err)
+	}
+	now = now.Add(2 * time.Second)
+	third := queue(t, s, now.Add(time.Minute)) // in the place of the late one
+	if err := late(); !errors.Is(err, errBusy) {
+		t.Errorf("the oldest past its deadline: got %v, want dropped", err)
+	}
+	for i, wait := range []func() error{first, second, third} {
+		if err := wait(); err == nil {
+			t.Errorf("%d had its turn too early", i)
+		}
+		s.release()
+		if err := wait(); err != nil {
+			t.Errorf("%d: got %v, want its turn", i, err)
+		}
+	}
+	s.release()
+	if s.free != 1 {
+		t.Errorf("got %d free, want 1", s.free)
+	}
+}
+
+func TestSlotsSkipTheLateOnRelease(t *testing.T) {
+	now := time.Now()
+	s := NewSlots(1, 3)
+	s.now = func() time.Time { return now }
+	s.acquire(now)
+	late, inTime := queue(t, s, now.Add(time.Second)), queue(t, s, now.Add(time.Minute))
+	now = now.Add(2 * time.Second)
+	s.release()
+	if err := late(); !errors.Is(err, errBusy) {
+		t.Errorf("late: got %v, want dropped", err)
+	}
+	if err := inTime(); err != nil {
+		t.Errorf("in time: got %v, want its turn", err)
+	}
+}
+
+// A handshake whose peer keeps it waiting holds no slot; one that computes does, and gives it back however it ends.
+func TestHandshakesShareSlots(t *testing.T) {
+	slots := NewSlots(1, 1)
+	server := newServer(t, func(o *ServerOptions) { o.Slots = slots })
+	client := newClient(t, func(o *ClientOptions) { o.Slots = slots })
+	waiting, idle := connect(t)
+	stuck := begin(server, waiting)
+	for range 3 {
+		ours, conn, _, _ := accept(t, server, clientConfig())
+		exchange(t, ours, conn)
+		ours, conn, _ = dial(t, client, backend(t))
+		exchange(t, ours, conn)
+	}
+	idle.Close()
+	checkCause(t, <-stuck, CauseClosed)
+	if slots.free != 1 {
+		t.Fatalf("got %d free slots, want 1", slots.free)
+	}
+
+	slots.acquire(time.Time{})
+	queue(t, slots, time.Time{})
+	ours, _ := connect(t)
+	taken, err := client.Handshake(ours, time.Now().Add(patience))
+	checkCause(t, result{taken, err}, CauseBusy)
+}
