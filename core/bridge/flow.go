@@ -1,0 +1,159 @@
+package bridge
+
+import (
+	"golang.org/x/sys/unix"
+
+	"mailsplice/core/engine"
+)
+
+// recordBytes is what is read at once while memory for stashes is short: one TLS record.
+const recordBytes = 16 << 10
+
+// watcher serves one leg of every session.
+type watcher struct {
+	b   *Bridge
+	leg int
+}
+
+// Ready moves what can be moved, then looks whether something has ended.
+func (w *watcher) Ready(t engine.Token, r engine.Ready) {
+	x, ok := w.b.find(makeID(t.Index(), t.Gen()))
+	if !ok {
+		return
+	}
+	l := &x.legs[w.leg]
+	if r&engine.Resumed != 0 {
+		l.flags &^= queued
+	}
+	w.b.noteHangUp(x, l, r)
+	if r&engine.Writable != 0 {
+		w.b.flush(x, w.leg)
+	}
+	if r&engine.Readable != 0 {
+		w.b.relay(x, w.leg)
+	}
+	w.b.settle(x)
+}
+
+// noteHangUp remembers what the kernel reports only once. A peer that has hung up while its bytes wait for the other leg
+// makes the session half-closed, or a silent death would last for Options.Idle.
+func (b *Bridge) noteHangUp(x session, l *leg, r engine.Ready) {
+	if r&(engine.HangUp|engine.Gone) == 0 {
+		return
+	}
+	l.flags |= hungUp
+	if r&engine.Gone != 0 {
+		l.flags |= gone
+	}
+	b.halve(x)
+}
+
+// relay reads leg i and writes to the other until there is nothing to read, the other takes no more, or the budget of
+// one event is spent.
+//
+// A read that does not fill the buffer has emptied the socket (epoll(7)), unless an end is behind it. TCP urgent data
+// also cuts reads short; a peer that sends some, which mail never does, waits for its own next segment.
+func (b *Bridge) relay(x session, i int) {
+	from, to := &x.legs[i], &x.legs[1-i]
+	if from.flags&queued != 0 {
+		return
+	}
+	for spent := 0; from.open() && to.takes() && to.stash == 0 && !x.doomed(); {
+		if spent >= engine.BudgetBytes {
+			b.later(x, i)
+			return
+		}
+		buf := b.loop.Buffer()[:b.readSize()]
+		n, err := unix.Read(int(from.fd), buf)
+		switch {
+		case err == unix.EINTR:
+		case err == unix.EAGAIN:
+			return
+		case err != nil:
+			from.flags |= inputEnded
+			b.breakLeg(x, i)
+		case n == 0:
+			b.inputEnd(x, i)
+		default:
+			spent += n
+			b.pass(x, 1-i, buf[:n])
+			if n < len(buf) && from.flags&hungUp == 0 {
+				return
+			}
+		}
+	}
+}
+
+// readSize is how much is read at once. A stash is at most as large as the read that it is the rest of.
+func (b *Bridge) readSize() int {
+	if b.o.Stash.scarce() {
+		return recordBytes
+	}
+	return engine.BufferBytes
+}
+
+// later has leg i read again after the other work of this turn.
+func (b *Bridge) later(x session, i int) {
+	if l := &x.legs[i]; l.flags&queued == 0 {
+		l.flags |= queued
+		b.loop.Later(b.token(x.id, i), engine.Readable)
+	}
+}
+
+// pass writes p to leg i and stashes what it does not take. The leg has no stash. p is the caller's again afterwards.
+func (b *Bridge) pass(x session, i int, p []byte) {
+	if len(p) == 0 {
+		return
+	}
+	l := &x.legs[i]
+	l.moved += uint64(len(p))
+	x.lastByte = b.loop.Now()
+	n, err := send(int(l.fd), p)
+	switch {
+	case err != nil:
+		b.breakLeg(x, i)
+	case n < len(p):
+		b.keep(x, i, p[n:])
+	}
+}
+
+// flush goes on with the stash of leg i. When it is gone the other leg is read again, in its turn: an edge that came
+// while it was paused is not reported twice.
+func (b *Bridge) flush(x session, i int) {
+	l := &x.legs[i]
+	if l.stash == 0 {
+		return
+	}
+	rest := b.stashes.bytes(l.stash)
+	n, err := send(int(l.fd), rest)
+	if err != nil {
+		b.breakLeg(x, i)
+		return
+	}
+	if n > 0 {
+		x.lastByte = b.loop.Now()
+	}
+	if n < len(rest) {
+		b.stashes.consume(l.stash, n)
+		return
+	}
+	b.drop(x, i)
+	b.later(x, 1-i)
+}
+
+// send writes what the socket takes now. A short write means that it is full, and that EPOLLOUT will be reported
+// (epoll(7)). err is not EAGAIN.
+func send(fd int, p []byte) (int, error) {
+	for {
+		n, err := unix.SendmsgN(fd, p, nil, nil, unix.MSG_NOSIGNAL)
+		switch err {
+		case nil:
+			return n, nil
+		case unix.EINTR:
+		case unix.EAGAIN:
+			return 0, nil
+		default:
+			return 0, err
+		}
+	}
+}

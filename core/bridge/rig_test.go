@@ -1,0 +1,359 @@
+package bridge
+
+import (
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+
+	"mailsplice/core/engine"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience bounds every wait of a test. It is generous: the race detector on a busy machine is slow.
+const patience = 60 * time.Second
+
+// rig is an engine of two loops with a bridge on each.
+type rig struct {
+	t       testing.TB
+	engine  *engine.Engine
+	bridges []*Bridge
+	stash   *Budget
+	ended   chan ending
+	lastTag atomic.Uint64
+	far     []net.Conn
+}
+
+type ending struct {
+	tag uint64
+	Report
+}
+
+type rigOptions struct {
+	idle, halfClosed time.Duration
+	stashBytes       int64
+}
+
+// newRig checks at the test's end that every descriptor and every byte of stash was given back.
+func newRig(t testing.TB, o rigOptions) *rig {
+	t.Helper()
+	warmPoller(t)
+	before := openFDs(t)
+	r := &rig{t: t, stash: NewBudget(max(o.stashBytes, 1)), ended: make(chan ending, 20000)}
+	if o.stashBytes == 0 {
+		r.stash = NewBudget(256 << 20)
+	}
+	if o.idle == 0 {
+		o.idle = time.Hour
+	}
+	if o.halfClosed == 0 {
+		o.halfClosed = time.Hour
+	}
+	e, err := engine.New(engine.Options{Loops: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.engine = e
+	for _, l := range e.Loops() {
+		r.bridges = append(r.bridges, New(l, Options{Idle: o.idle, HalfClosed: o.halfClosed, Stash: r.stash,
+			Ended: func(tag uint64, rep Report) { r.ended <- ending{tag, rep} }}))
+	}
+	e.Start()
+	t.Cleanup(func() { r.finish(before) })
+	return r
+}
+
+func (r *rig) finish(before int) {
+	r.engine.Stop()
+	for _, b := range r.bridges {
+		if err := b.Close(); err != nil {
+			r.t.Error(err)
+		}
+	}
+	if got := r.stash.InUse(); got != 0 {
+		r.t.Errorf("stash in use at the end: got %d bytes, want 0", got)
+	}
+	if got := openFDs(r.t); got != before {
+		r.t.Errorf("open descriptors at the end: got %d, want %d", got, before)
+	}
+}
+
+// warmPoller has Go's own poller make its descriptors before they are counted.
+var warmPoller = func() func(testing.TB) {
+	var once sync.Once
+	return func(t testing.TB) {
+		once.Do(func() {
+			ln, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			ln.Close()
+		})
+	}
+}()
+
+func openFDs(t testing.TB) int {
+	list, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(list)
+}
+
+// on runs f on a loop and waits for it.
+func (r *rig) on(loop int, f func(b *Bridge)) {
+	done := make(chan struct{})
+	r.engine.Loops()[loop].Do(func() { defer close(done); f(r.bridges[loop]) })
+	<-done
+}
+
+// waitEnd waits for the end of one session and checks its reason.
+func (r *rig) waitEnd(tag uint64, want Reason) Report {
+	r.t.Helper()
+	select {
+	case e := <-r.ended:
+		if e.tag != tag || e.Reason != want {
+			r.t.Fatalf("ended: got session %d, %v; want %d, %v", e.tag, e.Reason, tag, want)
+		}
+		return e.Report
+	case <-time.After(patience):
+		r.t.Fatalf("session %d did not end; want %v", tag, want)
+	}
+	return Report{}
+}
+
+// eventually waits for a condition.
+func (r *rig) eventually(what string, cond func() bool) {
+	r.t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(patience); !cond(); <-tick.C {
+		if time.Now().After(end) {
+			r.t.Fatalf("waited in vain for: %s", what)
+		}
+	}
+}
+
+// peers is a session with the far ends of its legs in the test's hands.
+type peers struct {
+	r               *rig
+	client, backend *peer
+	id              ID
+	loop            int
+	tag             uint64
+}
+
+// peer is a far end, and the near descriptor that the bridge gets.
+type peer struct {
+	net.Conn
+	near int
+}
+
+func (p *peer) closeWrite() error { return p.Conn.(interface{ CloseWrite() error }).CloseWrite() }
+
+// reset has the far end send RST.
+func (p *peer) reset() {
+	p.Conn.(*net.TCPConn).SetLinger(0)
+	p.Conn.Close()
+}
+
+// tcp is a connection over loopback.
+func (r *rig) tcp() *peer {
+	r.t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer ln.Close()
+	far, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	c, err := ln.Accept()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return &peer{far, steal(r.t, c.(*net.TCPConn))}
+}
+
+// steal duplicates a connection's descriptor out of Go's poller.
+func steal(t testing.TB, c *net.TCPConn) (fd int) {
+	defer c.Close()
+	raw, err := c.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var dupErr error
+	if err := raw.Control(func(s uintptr) { fd, dupErr = unix.FcntlInt(s, unix.F_DUPFD_CLOEXEC, 0) }); err != nil {
+		t.Fatal(err)
+	}
+	if dupErr != nil {
+		t.Fatal(dupErr)
+	}
+	engine.TuneSocket(fd)
+	return fd
+}
+
+// unix is a socket pair, whose shutdown is seen at once whatever is queued.
+func (r *rig) unix() *peer {
+	r.t.Helper()
+	p := socketpair(r.t)
+	f := os.NewFile(uintptr(p[0]), "far")
+	defer f.Close()
+	far, err := net.FileConn(f)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return &peer{far, p[1]}
+}
+
+func socketpair(t testing.TB) [2]int {
+	p, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// clog fills the socket towards the far end, which is told to hold little and never more, and returns how many bytes
+// that took. TCP may take more for a moment after it first refused.
+func (p *peer) clog(t testing.TB) (total int) {
+	if far, ok := p.Conn.(*net.TCPConn); ok {
+		far.SetReadBuffer(8 << 10)
+		unix.SetsockoptInt(p.near, unix.SOL_SOCKET, unix.SO_SNDBUF, 32<<10)
+	}
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for refused := 0; refused < 10; <-tick.C {
+		n := p.fill(t)
+		total += n
+		refused++
+		if n > 0 {
+			refused = 0
+		}
+	}
+	return total
+}
+
+// fill writes until the socket takes not even one byte more.
+func (p *peer) fill(t testing.TB) (total int) {
+	chunk := make([]byte, 4096)
+	for {
+		n, err := unix.Write(p.near, chunk)
+		switch {
+		case err == unix.EAGAIN && len(chunk) > 1:
+			chunk = chunk[:1]
+		case err == unix.EAGAIN:
+			return total
+		case err != nil:
+			t.Error(err)
+			return total
+		}
+		total += max(n, 0)
+	}
+}
+
+// join makes a session of two TCP legs.
+func (r *rig) join(loop int) *peers { return r.joinLegs(loop, r.tcp(), r.tcp(), Join{}) }
+
+// joinLegs makes a session of the legs, with the tails of j.
+func (r *rig) joinLegs(loop int, client, backend *peer, j Join) *peers {
+	r.t.Helper()
+	s := &peers{r: r, client: client, backend: backend, loop: loop, tag: r.lastTag.Add(1)}
+	j.Client, j.Backend, j.Tag = client.near, backend.near, s.tag
+	var err error
+	r.on(loop, func(b *Bridge) {
+		watchAll(b.loop, j.Client, j.Backend)
+		s.id, err = b.Join(j)
+	})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.far = append(r.far, client, backend)
+	r.t.Cleanup(s.close)
+	return s
+}
+
+// watchAll does what the owner of the legs did before the join: kind 0 is harmless.
+func watchAll(l *engine.Loop, fds ...int) {
+	for _, fd := range fds {
+		if err := l.Watch(fd, engine.MakeToken(0, 0, 0)); err != nil {
+			panic(err)
+		}
+	}
+}
+
+// close ends the far sides and waits until the bridge and the retirer have let go of theirs. Cleanups run last in, first
+// out, so this comes before rig.finish.
+func (s *peers) close() {
+	for _, c := range s.r.far {
+		c.Close()
+	}
+	s.r.eventually("descriptors closed", func() bool {
+		busy := 0
+		for i := range s.r.bridges {
+			s.r.on(i, func(b *Bridge) {
+				busy += b.loop.Retired()
+				if _, ok := b.Count(s.id); ok && i == s.loop {
+					busy++
+				}
+			})
+		}
+		return busy == 0
+	})
+}
+
+func (s *peers) count() (c Counters, ok bool) {
+	s.r.on(s.loop, func(b *Bridge) { c, ok = b.Count(s.id) })
+	return c, ok
+}
+
+// exchange sends text from one far end and wants it at the other.
+func exchange(t testing.TB, from, to net.Conn, text string) {
+	t.Helper()
+	if _, err := io.WriteString(from, text); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, len(text))
+	to.SetReadDeadline(time.Now().Add(patience))
+	if _, err := io.ReadFull(to, got); err != nil || string(got) != text {
+		t.Fatalf("got %q, %v; want %q", got, err, text)
+	}
+	to.SetReadDeadline(time.Time{})
+}
+
+// wantRest reads to the end and wants exactly text and a clean end.
+func wantRest(t testing.TB, c net.Conn, text string) {
+	t.Helper()
+	c.SetReadDeadline(time.Now().Add(patience))
+	got, err := io.ReadAll(c)
+	if err != nil || string(got) != text {
+		t.Fatalf("got %s, %v; want %s", brief(got), err, brief([]byte(text)))
+	}
+}
+
+func brief(p []byte) string {
+	if len(p) > 40 {
+		return fmt.Sprintf("%d bytes ending in %q", len(p), p[len(p)-20:])
+	}
+	return fmt.Sprintf("%q", p)
+}
+
+// randomText is n bytes that are not all alike.
+func randomText(n int) string {
+	rng := rand.New(rand.NewPCG(uint64(n), 1))
+	p := make([]byte, n)
+	for i := range p {
+		p[i] = byte(rng.Uint32())
+	}
+	return string(p)
+}

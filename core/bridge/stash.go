@@ -1,0 +1,189 @@
+package bridge
+
+import (
+	"math/bits"
+	"sync/atomic"
+)
+
+// Stash buffers come in sizes of powers of two. A pool that hands out whatever it has, as bytebufferpool does, would pin
+// a full read's buffer for a rest of a few bytes, and what is pinned is what Budget counts.
+const (
+	minStashBytes = 1 << 10
+	stashClasses  = 9 // up to MaxTailBytes
+	// spareBytes bounds the buffers that a loop keeps for reuse; they are outside the budget.
+	spareBytes = 1 << 20
+)
+
+// Budget bounds the memory of all stashes of all loops together (SPEC 2.1 stash_limit). Any goroutine may use it.
+type Budget struct {
+	limit int64
+	used  atomic.Int64
+}
+
+// NewBudget makes a budget of limitBytes.
+func NewBudget(limitBytes int64) *Budget { return &Budget{limit: limitBytes} }
+
+// InUse is the size in bytes of all buffers that hold a stash now.
+func (g *Budget) InUse() int64 { return g.used.Load() }
+
+// scarce tells that three quarters are used: reads are small from here on.
+func (g *Budget) scarce() bool { return g.used.Load() >= g.limit-g.limit/4 }
+
+func (g *Budget) reserve(n int64) bool {
+	if g.used.Add(n) <= g.limit {
+		return true
+	}
+	g.used.Add(-n)
+	return false
+}
+
+func (g *Budget) release(n int64) { g.used.Add(-n) }
+
+// handle names a stash of one loop; 0 is none.
+type handle uint32
+
+// slot is one stash. Slots of one class in use form a list, oldest first; free ones are chained by next.
+type slot struct {
+	buf        []byte // cap is the size of its class, len what was put in
+	off        int    // what was taken out
+	owner      ID
+	next, prev handle
+}
+
+// stashes is one loop's table of stashes. Its length is the largest number in use at once, at most one per leg.
+type stashes struct {
+	budget *Budget
+	slots  []slot // 0 is not used
+	free   handle
+	oldest [stashClasses]handle
+	newest [stashClasses]handle
+	spare  [stashClasses][][]byte
+	spared int // bytes in spare
+}
+
+func newStashes(g *Budget) stashes { return stashes{budget: g, slots: make([]slot, 1)} }
+
+// classOf is the smallest class that holds n bytes.
+func classOf(n int) int { return max(0, bits.Len(uint(n-1))-bits.Len(minStashBytes-1)) }
+
+func classBytes(class int) int { return minStashBytes << class }
+
+// put copies p, whose class's size is reserved already, into a new stash.
+func (t *stashes) put(owner ID, p []byte) handle {
+	h := t.free
+	if h != 0 {
+		t.free = t.slots[h].next
+	} else {
+		h = handle(len(t.slots))
+		t.slots = append(t.slots, slot{})
+	}
+	class := classOf(len(p))
+	last := t.newest[class]
+	t.slots[h] = slot{buf: append(t.buffer(class), p...), owner: owner, prev: last}
+	t.newest[class] = h
+	if last != 0 {
+		t.slots[last].next = h
+	} else {
+		t.oldest[class] = h
+	}
+	return h
+}
+
+// buffer takes an empty buffer of a class, a spare one if there is any.
+func (t *stashes) buffer(class int) []byte {
+	s := t.spare[class]
+	if len(s) == 0 {
+		return make([]byte, 0, classBytes(class))
+	}
+	p := s[len(s)-1]
+	t.spare[class] = s[:len(s)-1]
+	t.spared -= cap(p)
+	return p
+}
+
+// bytes is what is left of a stash, good until it changes; nil for handle 0.
+func (t *stashes) bytes(h handle) []byte {
+	s := &t.slots[h]
+	return s.buf[s.off:]
+}
+
+// consume takes n bytes out. The buffer keeps its size until the stash is gone.
+func (t *stashes) consume(h handle, n int) { t.slots[h].off += n }
+
+// remove gives a stash up. Its buffer held mail, so it is cleared before anybody else gets it.
+func (t *stashes) remove(h handle) {
+	s := t.slots[h]
+	class := classOf(cap(s.buf))
+	if s.prev != 0 {
+		t.slots[s.prev].next = s.next
+	} else {
+		t.oldest[class] = s.next
+	}
+	if s.next != 0 {
+		t.slots[s.next].prev = s.prev
+	} else {
+		t.newest[class] = s.prev
+	}
+	t.slots[h] = slot{next: t.free}
+	t.free = h
+	t.budget.release(int64(cap(s.buf)))
+	clear(s.buf)
+	if t.spared+cap(s.buf) <= spareBytes {
+		t.spare[class] = append(t.spare[class], s.buf[:0])
+		t.spared += cap(s.buf)
+	}
+}
+
+// largest is the owner of the oldest stash among those of the largest class, if that is not below the given one.
+func (t *stashes) largest(class int) (ID, bool) {
+	for c := stashClasses - 1; c >= class; c-- {
+		if h := t.oldest[c]; h != 0 {
+			return t.slots[h].owner, true
+		}
+	}
+	return 0, false
+}
+
+// keep stashes p for leg i. When the budget is used up, the session of this loop that pins the largest stash is doomed
+// to make room, or this one when no other pins as much.
+func (b *Bridge) keep(x session, i int, p []byte) {
+	class := classOf(len(p))
+	for !b.o.Stash.reserve(int64(classBytes(class))) {
+		owner, ok := b.stashes.largest(class)
+		if !ok {
+			owner = x.id
+		}
+		victim, _ := b.find(owner)
+		b.doom(victim)
+		if owner == x.id {
+			x.legs[i].flags |= truncated
+			return
+		}
+	}
+	x.legs[i].stash = b.stashes.put(x.id, p)
+}
+
+// doom frees a session's stashes at once; the session itself ends in its turn, since the caller is amid another one and
+// has bytes in the loop's buffer, into which Loop.Retire would read.
+func (b *Bridge) doom(x session) {
+	x.reason = StashFull
+	for i := range x.legs {
+		if x.legs[i].stash != 0 {
+			x.legs[i].flags |= truncated
+			b.drop(x, i)
+		}
+	}
+	b.loop.Later(b.token(x.id, client), 0)
+}
+
+// drop gives up what leg i has not taken.
+func (b *Bridge) drop(x session, i int) {
+	b.release(x.legs[i].stash)
+	x.legs[i].stash = 0
+}
+
+func (b *Bridge) release(h handle) {
+	if h != 0 {
+		b.stashes.remove(h)
+	}
+}
