@@ -1,0 +1,90 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+)
+
+// unbuilt is one feature of SPEC 2 that this version lacks, and the keys by which a configuration asks for it. Whoever
+// builds a feature deletes its row.
+type unbuilt struct {
+	feature string
+	keys    func(*Config) []string
+}
+
+var unbuiltFeatures = []unbuilt{
+	{"marking destinations down (SPEC 7)", whenSet("server.host_down_threshold", "server.host_down_min_clients", "server.host_down_cooldown")},
+	{"kernel TLS", when("server.ktls", func(c *Config) bool { return c.Server.KTLS != KTLSAuto })},
+	{"the io_uring engine", when("server.engine", func(c *Config) bool { return c.Server.Engine == EngineURing })},
+	{"a limit for each client address", when("server.max_sessions_per_ip", func(c *Config) bool { return c.Server.MaxSessionsPerIP > 0 })},
+	{"changing user", whenSet("server.user", "server.group")},
+	{"TLS settings towards clients", whenSet("tls.protocols")},
+	{"listeners for other protocols than imap", eachListener("protocol", func(l *Listener) bool { return l.Protocol != IMAP })},
+	{"TLS on listeners", eachListener("tls", func(l *Listener) bool { return l.TLS != TLSPlain })},
+	{"reading PROXY headers", eachListener("proxy_protocol", func(l *Listener) bool { return l.ProxyProtocol != ProxyOff })},
+	{"TLS to backends", encryptedLegs},
+	{"mappings in redis or sql", when("mapping.source", func(c *Config) bool { return c.Mapping.Source != SourceFile })},
+	{"the HTTP front", whenSet("http")},
+	{"the plain metrics listener", whenSet("metrics")},
+}
+
+// Unbuilt names the keys of c whose feature this version does not have (SPEC 9). check and run refuse them unless told
+// to go on; before version 1.0 only.
+func Unbuilt(c *Config) Problems {
+	var ps Problems
+	for _, u := range unbuiltFeatures {
+		for _, key := range u.keys(c) {
+			ps = append(ps, Problem{File: c.Path, Line: c.lines.of(key), Key: key, Found: "a feature that is not built yet: " + u.feature,
+				Allowed: "it with --partial, which serves the rest"})
+		}
+	}
+	return ps.inOrder(c.Path)
+}
+
+func whenSet(keys ...string) func(*Config) []string {
+	return func(c *Config) []string {
+		return slices.DeleteFunc(slices.Clone(keys), func(key string) bool { return !c.IsSet(key) })
+	}
+}
+
+func when(key string, asked func(*Config) bool) func(*Config) []string {
+	return func(c *Config) []string {
+		if asked(c) {
+			return []string{key}
+		}
+		return nil
+	}
+}
+
+func eachListener(key string, asked func(*Listener) bool) func(*Config) []string {
+	return func(c *Config) (keys []string) {
+		for _, l := range c.Listeners {
+			if asked(l) {
+				keys = append(keys, fmt.Sprintf("listener.%s.%s", l.Name, key))
+			}
+		}
+		return keys
+	}
+}
+
+// destinationTLSKeys have a meaning only on encrypted legs.
+var destinationTLSKeys = []string{"tls_server_name", "tls_pinned_cert_sha256", "tls_allow_invalid_certs", "tls_client_cert",
+	"tls_client_key", "tls_ca", "tls_post_quantum"}
+
+// encryptedLegs names imap legs with TLS and the keys that say how. Endpoints of other protocols ask for nothing by
+// themselves: only a listener would use them.
+func encryptedLegs(c *Config) (keys []string) {
+	for _, d := range c.Destinations {
+		e := d.Endpoint(IMAP)
+		if e == nil || e.TLS == TLSPlain {
+			continue
+		}
+		keys = append(keys, endpointKey(d, e)+".tls")
+		for _, key := range destinationTLSKeys {
+			if path := "destination." + d.Name + "." + key; c.IsSet(path) {
+				keys = append(keys, path)
+			}
+		}
+	}
+	return keys
+}
