@@ -1,0 +1,73 @@
+package route
+
+// hook is one subscriber to invalidations.
+type hook struct {
+	one func(account string)
+	all func()
+}
+
+// OnInvalidate has one called with Account.Registry of every invalidated identifier, and all when everything is
+// invalidated. The cache entry is gone by then, so that a look-up made by the function, or after it, sees the store; and
+// the Invalidate, Put, Delete or Reload that caused it has not yet returned. The functions must not block, and may call
+// the Router. Not to be called concurrently with itself.
+func (r *Router) OnInvalidate(one func(account string), all func()) {
+	var hooks []hook
+	if old := r.hooks.Load(); old != nil {
+		hooks = append(hooks, *old...)
+	}
+	hooks = append(hooks, hook{one, all})
+	r.hooks.Store(&hooks)
+}
+
+// Invalidate forgets what is known of an identifier (normalised, not cut), its other form under the default domain
+// included. Look-ups under way begin anew.
+func (r *Router) Invalidate(identifier string) {
+	s := r.settings.Load()
+	a := s.account(identifier)
+	r.forget(s.forms(a.Lookup))
+	if hooks := r.hooks.Load(); hooks != nil {
+		for _, h := range *hooks {
+			h.one(a.Registry)
+		}
+	}
+}
+
+func (r *Router) forget(accounts []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, account := range accounts {
+		r.disown(account)
+		r.cache.Invalidate(account)
+	}
+}
+
+// InvalidateAll forgets everything.
+func (r *Router) InvalidateAll() {
+	r.cache.InvalidateAll() // only gives memory back; afterwards it would drop answers of the new epoch, too
+	r.forgetAll()
+	if hooks := r.hooks.Load(); hooks != nil {
+		for _, h := range *hooks {
+			h.all()
+		}
+	}
+}
+
+func (r *Router) forgetAll() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.epoch.Add(1)
+	for account := range r.flights {
+		r.disown(account)
+	}
+}
+
+// changed is what a Notifier calls.
+func (r *Router) changed(identifiers []string) {
+	if identifiers == nil {
+		r.InvalidateAll()
+		return
+	}
+	for _, identifier := range identifiers {
+		r.Invalidate(identifier)
+	}
+}

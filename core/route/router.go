@@ -1,0 +1,85 @@
+package route
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+)
+
+// Router resolves accounts. It is safe for concurrent use.
+type Router struct {
+	// immutable after New
+	store Store
+	clock func() time.Duration
+	log   *slog.Logger
+	cache *otter.Cache[string, entry]
+	// ctx is the parent of every store call; Close ends it.
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	settings atomic.Pointer[settings]
+	// epoch is raised by InvalidateAll under mu; an entry of an older one does not exist.
+	epoch atomic.Uint32
+
+	mu      sync.Mutex
+	flights map[string]*flight // guarded by mu; at most one for each account
+	closed  bool               // guarded by mu
+	flying  sync.WaitGroup     // raised under mu
+	lookups atomic.Int64       // flights under way, disowned ones included
+
+	hooks atomic.Pointer[[]hook]
+	stats counters
+	// storeErrors and strangers let one log line a second through (SPEC 4.2).
+	storeErrors, strangers throttle
+}
+
+// New makes a Router. Close gives back what it holds.
+func New(o Options) (*Router, error) {
+	if o.Store == nil {
+		return nil, fmt.Errorf("making router: %w", errNoStore)
+	}
+	s, err := newSettings(o)
+	if err != nil {
+		return nil, fmt.Errorf("making router: %w", err)
+	}
+	r := &Router{store: o.Store, clock: o.Clock, log: o.Logger, flights: map[string]*flight{}}
+	if r.clock == nil {
+		r.clock = monotonic()
+	}
+	if r.log == nil {
+		r.log = slog.New(slog.DiscardHandler)
+	}
+	r.settings.Store(s)
+	// Entries carry their own expiry, since they must outlive it as stale answers (SPEC 4.2); the cache only evicts.
+	r.cache, err = otter.New(&otter.Options[string, entry]{
+		MaximumSize:   orDefault(o.CacheMaxEntries, defaultMaxEntries),
+		StatsRecorder: &r.stats.evictions,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("making router: cache: %w", err)
+	}
+	r.ctx, r.cancel = context.WithCancel(context.Background())
+	if n, ok := o.Store.(Notifier); ok {
+		n.Notify(r.changed)
+	}
+	return r, nil
+}
+
+// Close ends the store calls under way and waits for them. Waiting and later resolutions that miss the cache fail.
+func (r *Router) Close() {
+	r.mu.Lock()
+	r.closed = true
+	r.mu.Unlock()
+	r.cancel()
+	r.flying.Wait()
+}
+
+// Default is the result for a login that names no account (SPEC 4.1).
+func (r *Router) Default() Result {
+	return Result{Destination: r.settings.Load().fallback, Default: true}
+}
