@@ -1,0 +1,211 @@
+package mailfake
+
+import (
+	"bufio"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Session is one connection to a backend, as hooks see it. Its methods belong to the hook's goroutine, but Write.
+type Session struct {
+	b    *Backend
+	tcp  *net.TCPConn
+	conn net.Conn // tcp, or TLS over it
+	r    *bufio.Reader
+	rec  *Record // guarded by b.mu
+	tag  string
+	verb string
+
+	idling bool // guarded by b.mu
+
+	wmu     sync.Mutex // guards writes to conn and dribble
+	dribble bool
+}
+
+var (
+	errEnd   = errors.New("session ends")
+	errAbort = errors.New("session is reset")
+	errLine  = errors.New("line too long")
+)
+
+func newSession(b *Backend, c *net.TCPConn) *Session {
+	s := &Session{b: b, tcp: c, conn: c}
+	peer := c.RemoteAddr().(*net.TCPAddr).AddrPort()
+	s.rec = &Record{Peer: peer, Client: peer, Began: time.Now()}
+	s.r = bufio.NewReader(&guarded{s})
+	return s
+}
+
+// guarded reads from the connection with the backend's deadline.
+type guarded struct{ s *Session }
+
+func (g *guarded) Read(p []byte) (int, error) {
+	_ = g.s.conn.SetReadDeadline(time.Now().Add(g.s.b.o.Timeout))
+	return g.s.conn.Read(p)
+}
+
+// Tag is the tag of the present command, empty before the first.
+func (s *Session) Tag() string { return s.tag }
+
+// Verb is the present command in upper case, empty before the first.
+func (s *Session) Verb() string { return s.verb }
+
+// Record is a copy of what is known of the session so far.
+func (s *Session) Record() Record {
+	s.b.mu.Lock()
+	defer s.b.mu.Unlock()
+	return *s.rec
+}
+
+// Write sends text as it is. Any goroutine may call it; each call's bytes stay together.
+func (s *Session) Write(text string) error { return s.writeBytes([]byte(text)) }
+
+func (s *Session) writeBytes(p []byte) error {
+	s.wmu.Lock()
+	defer s.wmu.Unlock()
+	_ = s.conn.SetWriteDeadline(time.Now().Add(s.b.o.Timeout))
+	if !s.dribble {
+		_, err := s.conn.Write(p)
+		return err
+	}
+	for i := range p {
+		if _, err := s.conn.Write(p[i : i+1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// printf writes one line; CRLF is added.
+func (s *Session) printf(format string, args ...any) error {
+	return s.Write(fmt.Sprintf(format, args...) + "\r\n")
+}
+
+// ok answers the present command with OK.
+func (s *Session) ok(text string) error { return s.printf("%s OK %s", s.tag, text) }
+
+// hook runs what is hung on m. answered: the usual answer is left out.
+func (s *Session) hook(m Moment) (answered bool, err error) {
+	h := s.b.o.Hooks[m]
+	if h == nil {
+		return false, nil
+	}
+	switch h(s) {
+	case Answered:
+		return true, nil
+	case Finished:
+		return true, errEnd
+	case Aborted:
+		return true, errAbort
+	default:
+		return false, nil
+	}
+}
+
+// play runs the session and closes the connection the way the outcome asks for.
+func (s *Session) play() {
+	err := s.open()
+	if err == nil {
+		s.b.serve(s)
+		return
+	}
+	s.close(err)
+}
+
+// open does what comes before the protocol's greeting.
+func (s *Session) open() error {
+	if _, err := s.hook(OnAccept); err != nil {
+		return err
+	}
+	if s.b.o.Proxy == ProxyOff {
+		return nil
+	}
+	_ = s.tcp.SetReadDeadline(time.Now().Add(proxyTimeout))
+	raw := bufio.NewReaderSize(s.tcp, maxProxyBytes)
+	h, err := readProxy(raw)
+	if err != nil {
+		return errAbort
+	}
+	// What came glued behind the header is read first.
+	glued, _ := raw.Peek(raw.Buffered())
+	s.r = bufio.NewReader(io.MultiReader(strings.NewReader(string(glued)), &guarded{s}))
+	s.b.update(func() {
+		s.rec.Proxy = h
+		if !h.Local && h.Source.IsValid() {
+			s.rec.Client = netip.AddrPortFrom(h.Source.Addr().Unmap(), h.Source.Port())
+		}
+	})
+	return nil
+}
+
+// startTLS puts TLS over the connection. Bytes already read would be an injection: they end the session.
+func (s *Session) startTLS() error {
+	if s.r.Buffered() > 0 {
+		return errAbort
+	}
+	t := tls.Server(s.tcp, s.b.o.TLS)
+	_ = s.tcp.SetDeadline(time.Now().Add(s.b.o.Timeout))
+	if err := t.Handshake(); err != nil {
+		return fmt.Errorf("handshaking with client: %w", err)
+	}
+	s.wmu.Lock()
+	s.conn = t
+	s.wmu.Unlock()
+	s.r = bufio.NewReader(&guarded{s})
+	s.b.update(func() { s.rec.TLS = true })
+	return nil
+}
+
+// line reads up to LF and strips CRLF; over maxLineBytes it fails.
+func (s *Session) line() (string, error) {
+	var out []byte
+	for {
+		part, err := s.r.ReadSlice('\n')
+		out = append(out, part...)
+		if err == nil {
+			return strings.TrimSuffix(strings.TrimSuffix(string(out), "\n"), "\r"), nil
+		}
+		if !errors.Is(err, bufio.ErrBufferFull) {
+			return "", err
+		}
+		if len(out) > maxLineBytes {
+			return "", errLine
+		}
+	}
+}
+
+// account is the account logged in or tried last.
+func (s *Session) account() string {
+	s.b.mu.Lock()
+	defer s.b.mu.Unlock()
+	return s.rec.Account
+}
+
+// stop sends FIN; the session's goroutine sees the peer's and closes.
+func (s *Session) stop() {
+	_ = s.conn.SetReadDeadline(time.Now().Add(lingerTimeout))
+	if c, ok := s.conn.(*tls.Conn); ok {
+		_ = c.CloseWrite()
+	}
+	_ = s.tcp.CloseWrite()
+}
+
+// close ends the connection: by RST after errAbort, else by FIN with everything written delivered first. Unread input
+// is discarded, since closing over it would send RST and eat the farewell.
+func (s *Session) close(why error) {
+	defer s.tcp.Close()
+	if errors.Is(why, errAbort) {
+		_ = s.tcp.SetLinger(0)
+		return
+	}
+	s.stop()
+	_ = s.tcp.SetReadDeadline(time.Now().Add(lingerTimeout))
+	_, _ = io.Copy(io.Discard, s.tcp)
+}
