@@ -1,0 +1,271 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/valyala/bytebufferpool"
+
+	"mailsplice/core/dial"
+	"mailsplice/core/engine"
+	"mailsplice/core/logx"
+	"mailsplice/core/metrics"
+	"mailsplice/protocols/dialog"
+	"mailsplice/protocols/proxyproto"
+)
+
+// backendReadBytes is how much is read from a backend at once before the join, and so the most a tail may hold.
+const backendReadBytes = 8 << 10
+
+// backendLeg is the connection to a backend while a login uses it.
+type backendLeg struct {
+	park *engine.Park
+	tail *bytebufferpool.ByteBuffer // read, not consumed; nil: nothing
+}
+
+func (g *backendLeg) close() {
+	g.park.Close()
+	release(&g.tail)
+}
+
+// visit reaches the destination once and replays the login there. The error is a *Failure.
+func (a *attempt) visit(d *Destination) (*dialog.Verdict, *backendLeg, error) {
+	leg, ok := d.Legs[a.listener.Protocol]
+	if !ok {
+		a.wrongService(d)
+		return nil, nil, &Failure{Phase: PhaseConnect, Err: errWrongService}
+	}
+	if leg.TLS != Plain {
+		return nil, nil, &Failure{Phase: PhaseTLS, Err: errLegTLS}
+	}
+	s := a.lobby.s
+	deadline := time.Now().Add(s.o.Limits.BackendTimeout)
+	start := time.Now()
+	park, err := a.connect(d, leg, deadline)
+	s.o.Metrics.Phase(metrics.PhaseConnect, time.Since(start))
+	if err != nil {
+		return nil, nil, err
+	}
+	g, kept := &backendLeg{park: park}, false
+	defer func() {
+		a.hold(nil)
+		if !kept { // refused, failed, or the machine panicked
+			g.close()
+		}
+	}()
+	c := conversation{a: a, d: d, leg: leg, g: g, deadline: deadline}
+	start = time.Now()
+	verdict, err := c.run()
+	s.o.Metrics.Phase(metrics.PhaseAuth, time.Since(start))
+	if err != nil || verdict.Outcome != dialog.Accepted {
+		return verdict, nil, err
+	}
+	kept = true
+	return verdict, g, nil
+}
+
+// wrongService says that a destination lacks a protocol, once a second at most (SPEC 4 point 5).
+func (a *attempt) wrongService(d *Destination) {
+	if d.wrongServiceWarning.Allow(time.Now()) {
+		a.lobby.s.o.Log.Error("destination does not offer the protocol", logx.Destination, d.Name, logx.Protocol, a.listener.Protocol.String(),
+			logx.Listener, a.listener.Name)
+	}
+}
+
+// connect dials and sends the PROXY header, which must be the first segment by itself (BACKENDS).
+func (a *attempt) connect(d *Destination, leg Leg, deadline time.Time) (*engine.Park, error) {
+	ctx, cancel := context.WithDeadline(a.ctx, deadline)
+	defer cancel()
+	target := dial.Target{Destination: d.Name, Hosts: d.Hosts, Port: leg.Port, Sources: d.Sources}
+	park, _, err := dial.Dial(ctx, a.lobby.s.o.Dialer, holder{a}, target)
+	if err != nil {
+		a.hold(nil)
+		return nil, dialFailure(err)
+	}
+	park.SetDeadline(deadline)
+	if leg.Announce != AnnounceProxy {
+		return park, nil
+	}
+	header, err := proxyproto.Header(proxyproto.Facts{Client: a.client, Local: a.local, Session: a.session})
+	if err == nil {
+		_, err = park.Write(header)
+	}
+	if err != nil {
+		a.hold(nil)
+		park.Close()
+		return nil, &Failure{Phase: PhaseConnect, Retryable: true, Err: err}
+	}
+	return park, nil
+}
+
+// holder is the dial.Waiter of an attempt: the socket belongs to the client's loop from connect(2) on, and whatever
+// interrupts the attempt interrupts it.
+type holder struct{ a *attempt }
+
+func (h holder) Adopt(fd int) (*engine.Park, error) {
+	p, err := h.a.lobby.loop.Adopt(fd)
+	if err == nil && !h.a.hold(p) {
+		p.Interrupt()
+	}
+	return p, err
+}
+
+func dialFailure(err error) *Failure {
+	f := &Failure{Phase: PhaseConnect, Err: err}
+	var de *dial.Error
+	if errors.As(err, &de) {
+		f.Retryable, f.HostLevel = de.Retryable, de.Scope == dial.ScopeHost
+		if de.Phase == dial.PhaseResolve {
+			f.Phase = PhaseResolve
+		}
+	}
+	return f
+}
+
+// conversation drives the backend side of one login, in blocking style.
+type conversation struct {
+	a        *attempt
+	d        *Destination
+	leg      Leg
+	g        *backendLeg
+	deadline time.Time
+	sent     bool // credentials have gone out: no retry any more
+	greeted  bool
+}
+
+// run talks until the verdict. What was read behind it becomes the tail.
+func (c *conversation) run() (*dialog.Verdict, error) {
+	m := c.a.listener.Speaker.Backend(c.d, c.forward(), c.a.login)
+	defer m.Release()
+	m.Tell(dialog.Event{Kind: dialog.Begin})
+	buf := buffers.Get()
+	defer release(&buf)
+	if cap(buf.B) < backendReadBytes {
+		buf.B = make([]byte, backendReadBytes)
+	}
+	for p := []byte(nil); ; {
+		v, err := c.act(m)
+		if err != nil {
+			return nil, err
+		}
+		if v != nil {
+			appendTo(&c.g.tail, p)
+			return v, nil
+		}
+		if len(p) == 0 {
+			if p, err = c.read(buf.B[:backendReadBytes]); err != nil {
+				return nil, err
+			}
+		}
+		n := m.Feed(p)
+		p = p[n:]
+	}
+}
+
+// forward is what the machine announces in the protocol's words.
+func (c *conversation) forward() *dialog.Forwarding {
+	if c.leg.Announce != AnnounceInProtocol {
+		return nil
+	}
+	return &dialog.Forwarding{Client: c.a.client, Local: c.a.local, Session: c.a.session, TTL: c.a.ttl, TLS: c.a.tls}
+}
+
+// act carries out what the machine wants until it needs input. A verdict is copied: its texts die with the machine.
+func (c *conversation) act(m dialog.Machine) (*dialog.Verdict, error) {
+	for {
+		switch x := m.Next(); x.Kind {
+		case dialog.None:
+			return nil, nil
+		case dialog.Write:
+			if err := c.write(x); err != nil {
+				return nil, err
+			}
+		case dialog.Relay:
+			answer, err := c.ask(x.Bytes)
+			if err != nil {
+				return nil, err
+			}
+			m.Tell(dialog.Event{Kind: dialog.Relayed, Bytes: answer})
+			clear(answer)
+		case dialog.Done:
+			return keep(x.Verdict), nil
+		case dialog.Close:
+			return nil, &Failure{Phase: c.phase(), Retryable: !c.sent && x.Reason == dialog.BackendClosed, Err: errors.New("backend: " + x.Reason.String())}
+		default:
+			return nil, &Failure{Phase: PhaseTLS, Err: errLegTLS}
+		}
+	}
+}
+
+// phase is what a failure now belongs to.
+func (c *conversation) phase() Phase {
+	if c.greeted {
+		return PhaseAuth
+	}
+	return PhaseGreeting
+}
+
+// keep copies a verdict out of its machine.
+func keep(v *dialog.Verdict) *dialog.Verdict {
+	k := *v
+	k.Before = append([]byte(nil), v.Before...)
+	k.Answer = append([]byte(nil), v.Answer...)
+	k.Capabilities = append([]byte(nil), v.Capabilities...)
+	return &k
+}
+
+// write sends what the machine says. Credentials go only over a leg that is fit for them (SPEC 6), and from then on the
+// backend has backend_timeout anew for its verdict (SPEC 2.1).
+func (c *conversation) write(x dialog.Action) error {
+	if x.Secret && !c.sent {
+		if c.leg.TLS == Plain && !c.d.AllowPlaintextAuth {
+			return &Failure{Phase: PhaseAuth, Err: errUnfitLeg}
+		}
+		c.sent = true
+		c.deadline = time.Now().Add(c.a.lobby.s.o.Limits.BackendTimeout)
+		c.g.park.SetDeadline(c.deadline)
+	}
+	if _, err := c.g.park.Write(x.Bytes); err != nil {
+		return c.broken("writing to backend", err)
+	}
+	return nil
+}
+
+// read waits for the backend's next bytes.
+func (c *conversation) read(p []byte) ([]byte, error) {
+	n, err := c.g.park.Read(p)
+	if err != nil {
+		return nil, c.broken("reading from backend", err)
+	}
+	if n == 0 {
+		return nil, &Failure{Phase: c.phase(), Retryable: !c.sent, Err: errClosedEarly}
+	}
+	c.greeted = true
+	return p[:n], nil
+}
+
+// broken tells a timeout, which is the host's failure before the credentials, from a connection that broke.
+func (c *conversation) broken(doing string, err error) *Failure {
+	timeout := errors.Is(err, os.ErrDeadlineExceeded)
+	cut := errors.Is(err, engine.ErrInterrupted)
+	return &Failure{Phase: c.phase(), HostLevel: timeout && !c.sent, Retryable: !c.sent && !cut, Err: fmt.Errorf("%s: %w", doing, err)}
+}
+
+// ask puts a challenge to the client and waits for its answer, as long as a verdict may take.
+func (c *conversation) ask(challenge []byte) ([]byte, error) {
+	c.a.lobby.loop.Post(&question{c.a, append([]byte(nil), challenge...)})
+	t := time.NewTimer(c.a.lobby.s.o.Limits.BackendTimeout)
+	defer t.Stop()
+	select {
+	case answer := <-c.a.answers:
+		c.g.park.SetDeadline(time.Now().Add(c.a.lobby.s.o.Limits.BackendTimeout))
+		return answer, nil
+	case <-c.a.ctx.Done():
+		return nil, &Failure{Phase: PhaseAuth, Err: engine.ErrInterrupted}
+	case <-t.C:
+		return nil, &Failure{Phase: PhaseAuth, Err: errNoAnswer}
+	}
+}

@@ -1,0 +1,388 @@
+package session
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"mailsplice/core/bridge"
+	"mailsplice/core/engine"
+	"mailsplice/core/logx"
+	"mailsplice/core/metrics"
+	"mailsplice/protocols/dialog"
+)
+
+// readBytes is how much is read at once before the join, and so the most that is held for a client that pipelines.
+const readBytes = 8 << 10
+
+// lobby is what one loop holds of Sessions. Only its loop uses it.
+type lobby struct {
+	s      *Sessions
+	loop   *engine.Loop
+	kind   engine.Kind
+	slab   *engine.Slab[record]
+	talks  talks
+	bridge *bridge.Bridge
+}
+
+func newLobby(s *Sessions, l *engine.Loop) *lobby {
+	b := &lobby{s: s, loop: l, slab: engine.NewSlab[record]()}
+	b.kind = l.Register(b)
+	b.bridge = bridge.New(l, bridge.Options{Idle: s.o.Limits.BridgeIdle, HalfClosed: s.o.Limits.HalfClosed, Stash: s.stash, Ended: b.ended})
+	return b
+}
+
+// accept takes a connection that the engine has placed on this loop.
+func (b *lobby) accept(ln *Listener, a engine.Accepted) {
+	ln.metrics.Accepted.Inc()
+	if why, words := b.admit(ln); words != nil {
+		ln.metrics.Refused(why)
+		b.turnAway(a.FD, words)
+		return
+	}
+	index, gen, rec, err := b.slab.New()
+	if err != nil {
+		b.unadmit(ln)
+		b.turnAway(a.FD, ln.turnAway)
+		return
+	}
+	t := engine.MakeToken(b.kind, index, gen)
+	rec.fd, rec.phase, rec.listener, rec.protocol = int32(a.FD), preauth, ln.index, ln.Protocol
+	rec.number, rec.since = b.s.number.Add(1), time.Now().UnixNano()
+	rec.client, rec.local = endpointOf(a.Client), endpointOf(a.Local)
+	facts := Facts{TrustedPeer: trusted(ln.Trusted, a.Client.Addr())}
+	rec.trusted = flag(facts.TrustedPeer)
+	tk := &talk{machine: ln.Speaker.Client(facts)}
+	rec.talk = b.talks.add(tk)
+	rec.deadline = b.loop.Now() + int64(ln.PreauthTimeout)
+	rec.timer = b.loop.Arm(0, rec.deadline, t)
+	if err := b.loop.Watch(a.FD, t); err != nil || rec.timer == 0 {
+		b.end(t, rec, "resources")
+		return
+	}
+	b.shielded(t, func() {
+		tk.machine.Tell(dialog.Event{Kind: dialog.Begin})
+		b.act(t, rec, tk)
+	})
+}
+
+// admit counts a newcomer in, or says why not and in which words (SPEC 12).
+func (b *lobby) admit(ln *Listener) (metrics.Refusal, []byte) {
+	if b.s.draining.Load() {
+		return metrics.RefusedDraining, ln.farewell
+	}
+	if n := ln.open.Add(1); ln.MaxConnections > 0 && n > int64(ln.MaxConnections) {
+		ln.open.Add(-1)
+		return metrics.RefusedListener, ln.turnAway
+	}
+	if n := b.s.preauth.Add(1); n > int64(b.s.o.Limits.MaxPreauth) {
+		b.s.preauth.Add(-1)
+		ln.open.Add(-1)
+		return metrics.RefusedPreauth, ln.turnAway
+	}
+	ln.preauth.Add(1)
+	return 0, nil
+}
+
+func (b *lobby) unadmit(ln *Listener) {
+	ln.open.Add(-1)
+	ln.preauth.Add(-1)
+	b.s.preauth.Add(-1)
+}
+
+// turnAway closes a connection that has no record.
+func (b *lobby) turnAway(fd int, words []byte) {
+	if err := b.loop.Watch(fd, 0); err != nil {
+		b.loop.Close(fd)
+	} else {
+		b.loop.Retire(fd, words)
+	}
+	b.loop.Settle()
+	b.loop.Leave()
+}
+
+func trusted(list []netip.Prefix, peer netip.Addr) bool {
+	for _, p := range list {
+		if p.Contains(peer) {
+			return true
+		}
+	}
+	return false
+}
+
+// Ready serves a client leg before the join.
+func (b *lobby) Ready(t engine.Token, r engine.Ready) {
+	rec := b.slab.Of(t)
+	if rec == nil {
+		return
+	}
+	tk := b.talks.of(rec.talk)
+	switch rec.phase {
+	case preauth:
+		b.pump(t, rec, tk)
+	case loggingIn:
+		b.parked(t, rec, tk, r)
+	}
+}
+
+// parked deals with news of a client whose login is in progress. Nothing is read; but one that has left cancels it. A
+// client that has pipelined commands and then shut its sending direction still waits for answers.
+func (b *lobby) parked(t engine.Token, rec *record, tk *talk, r engine.Ready) {
+	if !b.flush(t, rec, tk) {
+		return
+	}
+	if r&engine.Gone != 0 || r&engine.HangUp != 0 && tk.in == nil && atEnd(int(rec.fd)) {
+		b.end(t, rec, "client left")
+		return
+	}
+	// While the backend waits for the client's answer to a challenge, the machine takes input (SPEC 6.1).
+	if tk.attempt != nil && tk.attempt.challenged {
+		b.pump(t, rec, tk)
+	}
+}
+
+// atEnd tells whether the next read would be the end of input, leaving it in place.
+func atEnd(fd int) bool {
+	var one [1]byte
+	n, _, err := unix.Recvfrom(fd, one[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	return err == nil && n == 0
+}
+
+// pump goes on with a dialogue: what is owed to the client first, then what it has said, then what it says now.
+func (b *lobby) pump(t engine.Token, rec *record, tk *talk) {
+	if !b.flush(t, rec, tk) || tk.out != nil {
+		return
+	}
+	if tk.in != nil {
+		rest, goOn := b.feed(t, rec, tk, tk.in.B)
+		if b.slab.Of(t) == nil {
+			return
+		}
+		keepRest(&tk.in, rest)
+		if !goOn {
+			return
+		}
+	}
+	for budget := engine.BudgetBytes; budget > 0; {
+		buf := b.loop.Buffer()[:readBytes]
+		n, err := unix.Read(int(rec.fd), buf)
+		if err == unix.EINTR {
+			continue
+		}
+		if err == unix.EAGAIN {
+			return
+		}
+		if err != nil || n == 0 {
+			b.end(t, rec, "client left")
+			return
+		}
+		budget -= n
+		rest, goOn := b.feed(t, rec, tk, buf[:n])
+		if b.slab.Of(t) != nil {
+			appendTo(&tk.in, rest)
+		}
+		clear(buf[:n]) // it may have held credentials
+		if !goOn {
+			return
+		}
+	}
+	b.loop.Later(t, engine.Readable)
+}
+
+// feed offers input to the machine, command by command. It returns what is left of p and whether more may be read; not
+// when the machine waits, the client does not read its answers, or the session has ended.
+func (b *lobby) feed(t engine.Token, rec *record, tk *talk, p []byte) (rest []byte, goOn bool) {
+	for len(p) > 0 {
+		n := tk.machine.Feed(p)
+		p = p[n:]
+		if !b.act(t, rec, tk) {
+			return p, false
+		}
+		if tk.out != nil || n == 0 {
+			return p, false
+		}
+	}
+	return nil, tk.out == nil
+}
+
+// act carries out what the machine wants. False: it waits for an event, or the session has ended.
+func (b *lobby) act(t engine.Token, rec *record, tk *talk) bool {
+	for {
+		switch a := tk.machine.Next(); a.Kind {
+		case dialog.None:
+			return true
+		case dialog.Write:
+			if !b.write(t, rec, tk, a.Bytes) {
+				return false
+			}
+		case dialog.LoginReady:
+			return b.begin(t, rec, tk, a.Login)
+		case dialog.Relay:
+			tk.attempt.answer(a.Bytes)
+			return false
+		case dialog.Close:
+			b.end(t, rec, a.Reason.String())
+			return false
+		default:
+			panic(fmt.Sprintf("bug: action %d from a client side without TLS", a.Kind))
+		}
+	}
+}
+
+// write sends p, or keeps what the socket does not take. False: the client is gone.
+func (b *lobby) write(t engine.Token, rec *record, tk *talk, p []byte) bool {
+	if tk.out == nil {
+		n, err := engine.Send(int(rec.fd), p)
+		if err != nil {
+			b.end(t, rec, "client left")
+			return false
+		}
+		p = p[n:]
+	}
+	appendTo(&tk.out, p)
+	return true
+}
+
+// flush sends what was kept. False: the client is gone.
+func (b *lobby) flush(t engine.Token, rec *record, tk *talk) bool {
+	if tk.out == nil {
+		return true
+	}
+	n, err := engine.Send(int(rec.fd), tk.out.B)
+	if err != nil {
+		b.end(t, rec, "client left")
+		return false
+	}
+	keepRest(&tk.out, tk.out.B[n:])
+	return true
+}
+
+// Due ends a dialogue that took too long. The deadline is absolute, not per byte (SECURITY 19).
+func (b *lobby) Due(t engine.Token) int64 {
+	rec := b.slab.Of(t)
+	if rec == nil || rec.deadline == 0 {
+		if rec != nil {
+			rec.timer = 0
+		}
+		return 0
+	}
+	if rec.deadline > b.loop.Now() {
+		return rec.deadline
+	}
+	rec.timer, rec.deadline = 0, 0
+	if rec.phase == preauth {
+		b.tell(t, rec, dialog.Expire)
+	}
+	return 0
+}
+
+// tell gives the machine an event that ends the dialogue, and sees to it that it does.
+func (b *lobby) tell(t engine.Token, rec *record, kind dialog.EventKind) {
+	tk := b.talks.of(rec.talk)
+	tk.machine.Tell(dialog.Event{Kind: kind})
+	if b.act(t, rec, tk) {
+		b.end(t, rec, "bug")
+	}
+}
+
+// Failed drops the session that a panic happened on.
+func (b *lobby) Failed(t engine.Token, _ any) {
+	if rec := b.slab.Of(t); rec != nil {
+		b.end(t, rec, "bug")
+	}
+}
+
+// end ends a session that has not joined: what is owed to the client is still sent, then both sides close politely.
+func (b *lobby) end(t engine.Token, rec *record, reason string) {
+	ln := b.s.listener(rec.listener)
+	tk := b.talks.of(rec.talk)
+	if tk.attempt != nil {
+		tk.attempt.interrupt()
+		tk.attempt.canceled(reason)
+	}
+	b.loop.Retire(int(rec.fd), pendingBytes(tk.out))
+	if b.s.o.Log.Enabled(b.s.ctx, -4) {
+		b.s.o.Log.Debug("connection ended before login", logx.Session, b.s.id(rec.number), logx.Listener, ln.Name,
+			logx.Client, rec.client.addrPort(), logx.Reason, reason)
+	}
+	defer b.dropTalk(rec.talk, tk) // last: the machine may be what has failed
+	b.s.registry.leave(rec.ticket)
+	b.unadmit(ln)
+	b.loop.Disarm(rec.timer)
+	b.slab.Free(t.Index())
+	b.loop.Settle()
+	b.loop.Leave()
+}
+
+// dropTalk gives the dialogue's memory back, zeroed.
+func (b *lobby) dropTalk(handle uint32, tk *talk) {
+	b.talks.drop(handle)
+	release(&tk.in)
+	release(&tk.out)
+	tk.machine.Release()
+}
+
+// kick ends sessions chosen on another goroutine; tokens of sessions that have ended meanwhile are ignored.
+func (b *lobby) kick(toks []engine.Token) {
+	for _, t := range toks {
+		rec := b.slab.Of(t)
+		switch {
+		case rec == nil:
+		case rec.phase == joined:
+			b.bridge.Kick(rec.bridge)
+		default:
+			b.shielded(t, func() { b.tell(t, rec, dialog.Kicked) })
+		}
+	}
+}
+
+// drain gives every connection that is not joined its farewell.
+func (b *lobby) drain() {
+	b.slab.Each(func(index, gen uint32, rec *record) {
+		if rec.phase != joined {
+			t := engine.MakeToken(b.kind, index, gen)
+			b.shielded(t, func() { b.tell(t, rec, dialog.Drain) })
+		}
+	})
+}
+
+// kickAll ends what is left when the grace is over.
+func (b *lobby) kickAll() {
+	b.drain()
+	b.slab.Each(func(_, _ uint32, rec *record) { b.bridge.Kick(rec.bridge) })
+}
+
+// ended is called by the bridge when a joined session is over.
+func (b *lobby) ended(tag uint64, r bridge.Report) {
+	t := engine.Token(tag)
+	rec := b.slab.Of(t)
+	if rec == nil {
+		return
+	}
+	ln, d := b.s.listener(rec.listener), b.s.dests[rec.dest]
+	b.s.bytes.In.Add(int(r.Counters.ToBackend))
+	b.s.bytes.Out.Add(int(r.Counters.ToClient))
+	b.s.o.Log.Info("session ended", logx.Session, b.s.id(rec.number), logx.Listener, ln.Name, logx.Protocol, rec.protocol.String(),
+		logx.Client, rec.client.addrPort(), logx.Destination, d.Name, logx.Account, b.s.o.Redactor.Account(b.s.registry.name(rec.ticket)),
+		logx.BytesIn, r.Counters.ToBackend, logx.BytesOut, r.Counters.ToClient,
+		logx.Duration, time.Duration(time.Now().UnixNano()-rec.since).Round(time.Millisecond), logx.Reason, r.Reason.String())
+	b.s.registry.leave(rec.ticket)
+	b.slab.Free(t.Index())
+	d.joined.Add(-1)
+	ln.open.Add(-1)
+	b.loop.Leave()
+}
+
+// release closes what is left when the loop has stopped.
+func (b *lobby) release() {
+	b.slab.Each(func(_, _ uint32, rec *record) {
+		if rec.phase != joined {
+			b.loop.Close(int(rec.fd))
+			b.dropTalk(rec.talk, b.talks.of(rec.talk))
+		}
+	})
+	b.bridge.Close()
+	b.slab.Close()
+}

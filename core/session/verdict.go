@@ -1,0 +1,198 @@
+package session
+
+import (
+	"time"
+
+	"mailsplice/core/bridge"
+	"mailsplice/core/engine"
+	"mailsplice/core/logx"
+	"mailsplice/core/metrics"
+	"mailsplice/protocols/dialog"
+)
+
+// decision carries the outcome of an attempt to the loop.
+type decision struct {
+	a   *attempt
+	out outcome
+}
+
+// Drop gives up what the outcome holds: the loop has stopped.
+func (m *decision) Drop() {
+	m.out.close()
+	m.a.login.Wipe()
+	m.a.cancel()
+}
+
+// Deliver decides, unless the session has ended meanwhile.
+func (m *decision) Deliver() {
+	b := m.a.lobby
+	rec := b.slab.Of(m.a.tok)
+	if rec == nil || b.talks.of(rec.talk).attempt != m.a {
+		m.Drop()
+		return
+	}
+	defer m.out.close() // whatever became of it, even a panic: after a join there is nothing left in it
+	b.shielded(m.a.tok, func() { b.decide(m.a.tok, rec, m) })
+}
+
+// question carries a backend's challenge to the client (SPEC 6.1).
+type question struct {
+	a         *attempt
+	challenge []byte
+}
+
+// Drop does nothing: the attempt ends by its own deadline.
+func (q *question) Drop() {}
+
+// Deliver has the client's machine word the challenge; its answer comes by a Relay action.
+func (q *question) Deliver() {
+	b := q.a.lobby
+	rec := b.slab.Of(q.a.tok)
+	if rec == nil {
+		return
+	}
+	tk := b.talks.of(rec.talk)
+	if tk.attempt != q.a {
+		return
+	}
+	q.a.challenged = true
+	b.shielded(q.a.tok, func() {
+		tk.machine.Tell(dialog.Event{Kind: dialog.Relayed, Bytes: q.challenge})
+		if b.act(q.a.tok, rec, tk) {
+			b.pump(q.a.tok, rec, tk)
+		}
+	})
+}
+
+// decide acts on the outcome of an attempt: join, start over, or tell the client.
+func (b *lobby) decide(t engine.Token, rec *record, m *decision) {
+	a, out := m.a, &m.out
+	accepted := out.verdict.Outcome == dialog.Accepted
+	if accepted && !b.s.registry.join(a.ticket, out.gen, out.dest.index) {
+		out.close()
+		if a.rounds < maxRounds && b.s.launch(a) {
+			return
+		}
+		out.verdict, accepted = unavailable, false
+	}
+	a.report(out)
+	tk := b.talks.of(rec.talk)
+	if accepted {
+		b.join(t, rec, tk, out)
+		return
+	}
+	if b.decided(t, rec, tk, out.verdict) {
+		b.pump(t, rec, tk)
+	}
+}
+
+// decided ends an attempt without a join: the client is told and may try again (SPEC 3). True: its input may be read.
+func (b *lobby) decided(t engine.Token, rec *record, tk *talk, v *dialog.Verdict) bool {
+	a := tk.attempt
+	tk.attempt = nil
+	a.login.Wipe()
+	a.cancel()
+	b.s.registry.leave(rec.ticket)
+	rec.ticket, rec.master, rec.phase = ticket{}, 0, preauth
+	rec.deadline = b.loop.Now() + int64(a.listener.PreauthTimeout)
+	rec.timer = b.loop.Arm(rec.timer, rec.deadline, t)
+	tk.machine.Tell(dialog.Event{Kind: dialog.Decided, Verdict: v})
+	return b.act(t, rec, tk)
+}
+
+// join answers the client and gives both legs to the bridge: the answer and the backend's tail first, what the client
+// has pipelined first in the other direction.
+func (b *lobby) join(t engine.Token, rec *record, tk *talk, out *outcome) {
+	a := tk.attempt
+	tk.attempt = nil
+	a.login.Wipe()
+	a.cancel()
+	tk.machine.Tell(dialog.Event{Kind: dialog.Decided, Verdict: out.verdict})
+	x := tk.machine.Next()
+	for ; x.Kind == dialog.Write; x = tk.machine.Next() {
+		appendTo(&tk.out, x.Bytes)
+	}
+	if x.Kind == dialog.Close { // it has aborted what the backend accepted
+		b.end(t, rec, x.Reason.String())
+		return
+	}
+	appendTo(&tk.out, pendingBytes(out.sock.tail))
+	release(&out.sock.tail)
+	backend := out.sock.park.Detach()
+	client := int(rec.fd)
+	rec.phase, rec.dest, rec.fd, rec.deadline = joined, out.dest.index, -1, 0
+	b.loop.Disarm(rec.timer)
+	rec.timer = 0
+	out.dest.joined.Add(1)
+	a.listener.preauth.Add(-1)
+	b.s.preauth.Add(-1)
+	b.loop.Settle()
+	id, err := b.bridge.Join(bridge.Join{Client: client, Backend: backend, ToBackend: pendingBytes(tk.in), ToClient: pendingBytes(tk.out), Tag: uint64(t)})
+	b.dropTalk(rec.talk, tk)
+	rec.talk = 0
+	if err != nil {
+		b.s.o.Log.Error("session not joined", logx.Session, b.s.id(rec.number), logx.Err, err)
+		b.ended(uint64(t), bridge.Report{})
+		return
+	}
+	rec.bridge = id
+}
+
+// canceled is report for a login whose client left or was ended before the verdict.
+func (a *attempt) canceled(reason string) {
+	a.listener.logins[""].Count(metrics.Canceled)
+	a.lobby.s.o.Log.Info("login "+metrics.Canceled.String(), append(a.facts(""), logx.Reason, reason)...)
+}
+
+// facts are the keys of SPEC 10 in every line about a login's result.
+func (a *attempt) facts(destination string) []any {
+	s := a.lobby.s
+	return []any{logx.Session, s.id(a.number), logx.Listener, a.listener.Name, logx.Protocol, a.listener.Protocol.String(),
+		logx.Client, a.client, logx.Destination, destination, logx.Account, s.o.Redactor.Account(a.account.Registry)}
+}
+
+// report counts and logs the result of a login: one line each (SPEC 10).
+func (a *attempt) report(out *outcome) {
+	s := a.lobby.s
+	name, result := "", metrics.Unavailable
+	if out.dest != nil {
+		name = out.dest.Name
+	}
+	switch out.verdict.Outcome {
+	case dialog.Accepted:
+		result = metrics.Accepted
+	case dialog.Refused:
+		result = metrics.Refused
+	}
+	a.listener.logins[name].Count(result)
+	line := append(a.facts(name), logx.Reason, reason(out))
+	if out.err != nil {
+		line = append(line, logx.Phase, string(out.phase), logx.Err, out.err)
+	}
+	s.o.Log.Info("login "+result.String(), line...)
+	if out.verdict.ForwardingIgnored {
+		out.dest.untrustedWarning.Do(func() {
+			s.o.Log.Warn("backend does not trust us to announce clients", logx.Destination, name, logx.Protocol, a.listener.Protocol.String())
+		})
+	}
+}
+
+func reason(out *outcome) string {
+	switch {
+	case out.verdict.NotOffered:
+		return "mechanism not offered"
+	case out.err != nil:
+		return string(out.phase)
+	}
+	return "verdict"
+}
+
+// mover ends sessions that an invalidation has left on the wrong destination (SPEC 2.5, on_change = "kick"). One
+// goroutine works at a time; the set of accounts is bounded by the accounts that have sessions.
+type mover struct {
+	s *Sessions
+	q moverQueue
+}
+
+// moveTimeout bounds one look-up of the mover; the store's own lookup_timeout is usually shorter.
+const moveTimeout = 30 * time.Second
