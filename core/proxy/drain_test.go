@@ -1,0 +1,125 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"strings"
+	"syscall"
+	"testing"
+
+	"mailsplice/core/config"
+	"mailsplice/core/mailfake"
+)
+
+func TestDrain(t *testing.T) {
+	g := newGate()
+	r := newRig(t, stage{server: "backend_timeout = \"60s\"", long: true, mappings: "late new\n", onNew: mailfake.Options{Hooks: g.hooks()}})
+	quiet, talking, idle, busy, late := r.dial(), r.dial(), r.login("alice"), r.login("bob"), r.dial()
+	talking.SendRaw("a LOGIN {5}\r\n")
+	talking.Expect("+ ")
+	if _, err := idle.Idle(); err != nil {
+		t.Fatal(err)
+	}
+	late.Send("a LOGIN late " + password)
+	r.awaitClosed("the login in progress", g.reached)
+	if status, _ := r.call("GET", "/healthz"); status != http.StatusOK {
+		t.Errorf("healthz before: got %d", status)
+	}
+	down := make(chan struct{})
+	r.stopped = true
+	go shutdown(r.proxy, context.Background(), down) // ends with the drain
+	for name, c := range map[string]*mailfake.Client{"quiet": quiet, "in a command": talking} {
+		if end := r.ended(c); len(end.Lines) != 1 || end.Bye() == "" {
+			t.Errorf("%s: got %q, want BYE", name, end.Lines)
+		}
+	}
+	if end := r.ended(late); len(end.Lines) != 2 || !strings.HasPrefix(end.Lines[0], "a NO [UNAVAILABLE]") || end.Bye() == "" {
+		t.Errorf("login in progress: got %q, want NO and BYE", end.Lines)
+	}
+	if status, _ := r.call("GET", "/healthz"); status != http.StatusServiceUnavailable {
+		t.Errorf("healthz while draining: got %d", status)
+	}
+	r.await("the listener to be closed", func() bool {
+		c, err := net.Dial("tcp", r.addr())
+		if err == nil {
+			c.Close()
+		}
+		return errors.Is(err, syscall.ECONNREFUSED)
+	})
+	r.command(busy, "NOOP", "OK") // joined sessions go on
+	r.landed(busy, "legacy")
+	if !alive(r, idle, "alice") {
+		t.Error("an idling session does not go on")
+	}
+	select {
+	case <-down:
+		t.Fatal("the proxy is down while sessions live")
+	default:
+	}
+	idle.Close()
+	r.command(busy, "LOGOUT", "OK")
+	busy.Close()
+	r.awaitClosed("the end of the drain", down) // long before the grace is over
+}
+
+func shutdown(p *Proxy, ctx context.Context, done chan<- struct{}) {
+	defer close(done)
+	p.Shutdown(ctx)
+}
+
+// What is left when the grace is over ends by FIN.
+func TestGraceIsOver(t *testing.T) {
+	r := newRig(t, stage{})
+	idle := r.login("alice")
+	if _, err := idle.Idle(); err != nil {
+		t.Fatal(err)
+	}
+	r.stopped = true
+	down := make(chan struct{})
+	go shutdown(r.proxy, context.Background(), down) // ends with the drain
+	r.ended(idle)
+	idle.Close()
+	r.awaitClosed("the end of the drain", down)
+	if line := r.logged("session ended", 1); !strings.Contains(line[0], "reason=kick") {
+		t.Errorf("log: got %q", line)
+	}
+}
+
+// When the context ends, so does Shutdown, whoever is still there.
+func TestHurry(t *testing.T) {
+	r := newRig(t, stage{long: true, onLegacy: mailfake.Options{Hooks: mailfake.Hooks{mailfake.OnCredentials: mailfake.Times(1, mailfake.Hang())}}})
+	hung, idle := r.dial(), r.dial()
+	hung.Send("a LOGIN alice " + password)
+	r.await("the login", func() bool { return r.proxy.sessions.Counts().Logins == 1 })
+	if err := idle.Login("bob", password); err != nil {
+		t.Fatal(err)
+	}
+	r.stopped = true
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	down := make(chan struct{})
+	go shutdown(r.proxy, ctx, down)
+	r.awaitClosed("the end of the drain", down)
+	r.hurried = true
+}
+
+// A start that fails leaves nothing behind and names what cannot bind.
+func TestStartFails(t *testing.T) {
+	r := newRig(t, stage{})
+	cfg, _, err := config.Load(r.path("conf"), LoadOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := Start(cfg, Options{LogWriter: r.log})
+	var bind *BindError
+	if p != nil || !errors.As(err, &bind) || bind.Name != "imap" {
+		t.Errorf("second instance: got %v, want a BindError of imap", err)
+	}
+	cfg.Listeners[0].Bind[0] = mustPort(t)
+	p, err = Start(cfg, Options{LogWriter: r.log})
+	if p != nil || !errors.As(err, &bind) || bind.Name != "admin" {
+		t.Errorf("second admin API: got %v, want a BindError of admin", err)
+	}
+}

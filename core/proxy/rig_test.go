@@ -1,0 +1,447 @@
+package proxy
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"mailsplice/core/config"
+	"mailsplice/core/mailfake"
+)
+
+// patience bounds every wait of a test. It is generous: the race detector on a busy machine is slow.
+const patience = 20 * time.Second
+
+// The secrets of the tests; none may ever stand in a log.
+const (
+	password = "open-sesame-71"
+	wrong    = "close-sesame-82"
+	token    = "tok-abcdefghijklmnopqrstuvwxyz-93"
+	bearer   = "0123456789abcdef0123456789abcdef-admin"
+)
+
+// backends let everybody in who knows password or token.
+func check(c mailfake.Credentials) mailfake.Verdict {
+	if c.Password == password || c.Token == token {
+		return mailfake.Accept()
+	}
+	return mailfake.Refuse()
+}
+
+// stage says how a rig differs from the plain one. The texts are lines of TOML.
+type stage struct {
+	server, listener, legacy, new, mapping, routing, rest string
+
+	mappings         string
+	legacyForwarding string // none when empty
+	long             bool   // no end of shutdown_grace
+	onLegacy, onNew  mailfake.Options
+	legacyAddr       netip.AddrPort // in place of the rig's own backend
+
+}
+
+// rig is a proxy between two backends, with everything needed to look at it.
+type rig struct {
+	t           *testing.T
+	dir         string
+	proxy       *Proxy
+	log         *logText
+	legacy, new *mailfake.Backend
+	https       *http.Client
+	clients     []*mailfake.Client
+	stopped     bool
+	hurried     bool // sessions were left to their fate
+}
+
+const rigConfig = `
+[server]
+hostname = "localhost"
+threads = 2
+shutdown_grace = "%[13]s"
+log_level = "debug"
+%[1]s
+[listener.imap]
+protocol = "imap"
+bind = ["%[2]s"]
+tls = "plain"
+%[3]s
+[capabilities.imap]
+allow_plain_auth_without_tls = true
+[destination.legacy]
+host = "127.0.0.1"
+allow_plaintext_auth = true
+forwarding = "%[12]s"
+%[4]s
+[destination.legacy.protocol.imap]
+port = %[5]d
+tls = "plain"
+[destination.new]
+host = "127.0.0.1"
+allow_plaintext_auth = true
+forwarding = "none"
+%[6]s
+[destination.new.protocol.imap]
+port = %[7]d
+tls = "plain"
+[mapping]
+source = "file"
+%[8]s
+[mapping.file]
+path = "mappings"
+[routing]
+default_destination = "legacy"
+%[9]s
+[admin]
+bind = "%[10]s"
+bearer_token = "` + bearer + `"
+%[11]s
+`
+
+// newRig starts it. At the test's end everything is closed, and it is asserted that nothing was left open or running and
+// that the log holds neither a secret nor a bug.
+func newRig(t *testing.T, s stage) *rig {
+	t.Helper()
+	freePort(t) // Go's own poller makes its descriptors before they are counted
+	ignore, fds := goleak.IgnoreCurrent(), openFDs(t)
+	r := &rig{t: t, dir: t.TempDir(), log: &logText{}}
+	t.Cleanup(func() { r.finish(ignore, fds) })
+	r.legacy, r.new = backend(t, "legacy", s.onLegacy), backend(t, "new", s.onNew)
+	if !s.legacyAddr.IsValid() {
+		s.legacyAddr = r.legacy.Addr()
+	}
+	r.https = &http.Client{Timeout: patience, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	grace := "100ms"
+	if s.long {
+		grace = "1h"
+	}
+	r.write("mappings", s.mappings)
+	r.write("conf", fmt.Sprintf(rigConfig, s.server, freePort(t), s.listener, s.legacy, s.legacyAddr.Port(), s.new, r.new.Addr().Port(),
+		s.mapping, s.routing, freePort(t), s.rest, cmp.Or(s.legacyForwarding, "none"), grace))
+	cfg, _, err := config.Load(r.path("conf"), LoadOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if list := config.Unbuilt(cfg); len(list) > 0 {
+		t.Fatal(list)
+	}
+	if r.proxy, err = Start(cfg, Options{LogWriter: r.log, Version: "test"}); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func backend(t *testing.T, name string, o mailfake.Options) *mailfake.Backend {
+	t.Helper()
+	o.Name = name
+	if o.Check == nil && o.Accounts == nil {
+		o.Check = check
+	}
+	b, err := mailfake.NewIMAP(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// freePort is a loopback address that nobody uses at the moment.
+func freePort(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().String()
+}
+
+func mustPort(t *testing.T) netip.AddrPort {
+	t.Helper()
+	return netip.MustParseAddrPort(freePort(t))
+}
+
+func (r *rig) path(name string) string { return filepath.Join(r.dir, name) }
+
+func (r *rig) write(name, text string) {
+	r.t.Helper()
+	if err := os.WriteFile(r.path(name), []byte(text), 0o600); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// stop takes the proxy down; finish does, unless the test did.
+func (r *rig) stop() {
+	if r.proxy == nil || r.stopped {
+		return
+	}
+	r.stopped = true
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	r.proxy.Shutdown(ctx)
+}
+
+func (r *rig) finish(ignore goleak.Option, fds int) {
+	for _, c := range r.clients {
+		c.Close()
+	}
+	r.stop()
+	if r.proxy != nil {
+		r.settled()
+		r.https.CloseIdleConnections()
+	}
+	for _, b := range []*mailfake.Backend{r.legacy, r.new} {
+		if b != nil {
+			b.Close()
+		}
+	}
+	if !within(func() bool { return openFDs(r.t) <= fds }) {
+		r.t.Errorf("open descriptors at the end: got %d, want %d", openFDs(r.t), fds)
+	}
+	if err := goleak.Find(ignore); err != nil {
+		r.t.Error(err)
+	}
+	r.log.judge(r.t)
+}
+
+// settled asserts that all accounts are balanced once the proxy is down.
+func (r *rig) settled() {
+	e, c := r.proxy.engine, r.proxy.sessions.Counts()
+	load := 0
+	for _, l := range e.Loops() {
+		load += l.Load()
+	}
+	if r.hurried {
+		return
+	}
+	if c.Preauth != 0 || c.Joined != 0 || c.Logins != 0 || c.StashBytes != 0 || e.Pending() != 0 || load != 0 {
+		r.t.Errorf("left at the end: %+v, %d pending backends, load %d", c, e.Pending(), load)
+	}
+	if n := e.OpenFDs(); n != 0 {
+		r.t.Errorf("the engine counts %d open descriptors at the end", n)
+	}
+}
+
+// within tells whether cond comes true before patience runs out.
+func within(cond func() bool) bool {
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(patience); !cond(); <-tick.C {
+		if time.Now().After(end) {
+			return false
+		}
+	}
+	return true
+}
+
+func (r *rig) await(what string, cond func() bool) {
+	r.t.Helper()
+	if !within(cond) {
+		r.t.Fatalf("waiting for %s: it did not happen\n%s", what, r.log)
+	}
+}
+
+// awaitClosed waits for a channel that somebody closes.
+func (r *rig) awaitClosed(what string, c <-chan struct{}) {
+	r.t.Helper()
+	select {
+	case <-c:
+	case <-time.After(patience):
+		r.t.Fatalf("waiting for %s: it did not happen\n%s", what, r.log)
+	}
+}
+
+func openFDs(t *testing.T) int {
+	list, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(list)
+}
+
+func (r *rig) addr() string { return r.proxy.Addr("imap").String() }
+
+// dial connects to the proxy and reads its greeting.
+func (r *rig) dial() *mailfake.Client {
+	r.t.Helper()
+	return r.dialWith(mailfake.ClientOptions{})
+}
+
+func (r *rig) dialWith(o mailfake.ClientOptions) *mailfake.Client {
+	r.t.Helper()
+	o.Timeout = patience
+	c, err := mailfake.DialWith(r.addr(), o)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.clients = append(r.clients, c)
+	if !o.Hold && !strings.HasPrefix(c.Greeting, "* OK [CAPABILITY IMAP4rev1") {
+		r.t.Fatalf("greeting: got %q", c.Greeting)
+	}
+	return c
+}
+
+// login is a client that is in.
+func (r *rig) login(user string) *mailfake.Client {
+	r.t.Helper()
+	c := r.dial()
+	if err := c.Login(user, password); err != nil {
+		r.t.Fatalf("login of %q: %v\n%s", user, err, r.log)
+	}
+	return c
+}
+
+// landed asserts where a client is.
+func (r *rig) landed(c *mailfake.Client, want string) {
+	r.t.Helper()
+	if got, err := c.Landed(); err != nil || got != want {
+		r.t.Fatalf("landed on %q (%v), want %q\n%s", got, err, want, r.log)
+	}
+}
+
+// command asserts how an answer begins.
+func (r *rig) command(c *mailfake.Client, text, want string) mailfake.Reply {
+	r.t.Helper()
+	reply, err := c.Command(text)
+	if err != nil || !strings.HasPrefix(reply.String(), want) {
+		r.t.Fatalf("%s: got %q (%v), want %q\n%s", text, reply, err, want, r.log)
+	}
+	return reply
+}
+
+// ended asserts that a connection ends by FIN.
+func (r *rig) ended(c *mailfake.Client) mailfake.End {
+	r.t.Helper()
+	end, err := c.WaitEnd()
+	if err != nil || !end.Clean || end.Reset || end.Rest != "" {
+		r.t.Fatalf("end of the connection: got %+v (%v), want a clean FIN\n%s", end, err, r.log)
+	}
+	return end
+}
+
+// call asks the admin API.
+func (r *rig) call(method, path string) (status int, answer map[string]any) {
+	r.t.Helper()
+	req, err := http.NewRequest(method, "https://"+r.proxy.AdminAddr()+path, nil)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+bearer)
+	resp, err := r.https.Do(req)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if strings.HasPrefix(string(body), "{") {
+		if err := json.Unmarshal(body, &answer); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	return resp.StatusCode, answer
+}
+
+// must is call for what has to succeed.
+func (r *rig) must(method, path string) map[string]any {
+	r.t.Helper()
+	status, answer := r.call(method, path)
+	if status != http.StatusOK {
+		r.t.Fatalf("%s %s: got %d %v", method, path, status, answer)
+	}
+	return answer
+}
+
+func (r *rig) put(identifier, destination string) {
+	r.t.Helper()
+	r.must("PUT", "/mappings?identifier="+identifier+"&destination="+destination)
+}
+
+// kick asserts how many sessions a call reached.
+func (r *rig) kick(query string, want int) {
+	r.t.Helper()
+	if got := r.must("POST", "/connections/kick?"+query)["kicked"]; got != float64(want) {
+		r.t.Fatalf("kick %s: reached %v, want %d", query, got, want)
+	}
+}
+
+// metric is one value of /metrics; -1: there is none.
+func (r *rig) metric(series string) int {
+	var text bytes.Buffer
+	r.proxy.metrics.WritePrometheus(&text)
+	for line := range strings.Lines(text.String()) {
+		if rest, ok := strings.CutPrefix(line, "mailsplice_"+series+" "); ok {
+			var n float64
+			fmt.Sscan(rest, &n)
+			return int(n)
+		}
+	}
+	return -1
+}
+
+// logged waits for n lines with a message: the log has a writer of its own.
+func (r *rig) logged(message string, n int) []string {
+	r.t.Helper()
+	r.await(fmt.Sprintf("%d lines %q", n, message), func() bool { return len(r.log.lines(message)) >= n })
+	return r.log.lines(message)
+}
+
+// logText is a captured log.
+type logText struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+	// bugs: a panic is what the test is about.
+	bugs bool
+}
+
+func (l *logText) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logText) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// lines are those with a message.
+func (l *logText) lines(message string) (list []string) {
+	for line := range strings.Lines(l.String()) {
+		if strings.Contains(line, "msg="+message+" ") || strings.Contains(line, `msg="`+message+`"`) {
+			list = append(list, line)
+		}
+	}
+	return list
+}
+
+// judge fails the test for what must never be in a log.
+func (l *logText) judge(t *testing.T) {
+	text := l.String()
+	for _, secret := range []string{password, wrong, token, bearer} {
+		if strings.Contains(text, secret) {
+			t.Errorf("the log holds the secret %q:\n%s", secret, text)
+		}
+	}
+	for _, word := range []string{"bug in", "panic"} {
+		if !l.bugs && strings.Contains(text, word) {
+			t.Errorf("the log tells of a bug:\n%s", text)
+		}
+	}
+}
