@@ -1,0 +1,258 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"mailsplice/core/mailfake"
+)
+
+// patience bounds every wait of a test.
+const patience = 20 * time.Second
+
+// asProgram makes the test binary the program itself, so that exit codes and signals are the real ones.
+const asProgram = "MAILSPLICE_TEST_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+const password = "open-sesame-71"
+
+// files are a folder with a configuration.
+type files struct {
+	t    *testing.T
+	dir  string
+	addr string // of its listener
+}
+
+const conf = `
+[server]
+shutdown_grace = "1h"
+[listener.imap]
+protocol = "imap"
+bind = ["%s"]
+tls = "plain"
+[capabilities.imap]
+allow_plain_auth_without_tls = true
+[destination.legacy]
+host = "127.0.0.1"
+forwarding = "none"
+allow_plaintext_auth = true
+[destination.legacy.protocol.imap]
+port = %d
+tls = "plain"
+[mapping]
+source = "file"
+[mapping.file]
+path = "mappings"
+[routing]
+default_destination = "legacy"
+%s
+`
+
+// newFiles writes a configuration for a backend, with further lines.
+func newFiles(t *testing.T, port uint16, more string) *files {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	f := &files{t: t, dir: t.TempDir(), addr: ln.Addr().String()}
+	for name, text := range map[string]string{"mappings": "", "conf": fmt.Sprintf(conf, f.addr, port, more), "broken": "[server]\nnonsense = 1\n"} {
+		if err := os.WriteFile(filepath.Join(f.dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return f
+}
+
+// program is the command line, run in the folder.
+func (f *files) program(env []string, args ...string) (*exec.Cmd, *bytes.Buffer) {
+	c := exec.Command(os.Args[0], args...)
+	c.Dir = f.dir
+	c.Env = append([]string{asProgram + "=1", "PATH=" + os.Getenv("PATH"), "HOME=" + f.dir, "TMPDIR=" + f.dir}, env...)
+	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out := &bytes.Buffer{}
+	c.Stdout, c.Stderr = out, out
+	return c, out
+}
+
+func TestExitCodes(t *testing.T) {
+	f := newFiles(t, 143, "")
+	taken, err := net.Listen("tcp", f.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	partial := newFiles(t, 143, "[metrics]\nbind = \"127.0.0.1:9464\"\n")
+	for _, c := range []struct {
+		name string
+		in   *files
+		env  []string
+		args string
+		code int
+		says string
+	}{
+		{"version", f, nil, "version", 0, "mailsplice devel"},
+		{"help", f, nil, "help", 0, "run"},
+		{"good file", f, nil, "check conf", 0, "ok"},
+		{"good file from the environment", f, []string{"MAILSPLICE_CONFIG=conf"}, "check", 0, "ok"},
+		{"the older name", f, []string{"PROXY_CONFIG=conf"}, "check", 0, "ok"},
+		{"the first name wins", f, []string{"MAILSPLICE_CONFIG=conf", "PROXY_CONFIG=broken"}, "check", 0, "ok"},
+		{"the argument wins", f, []string{"MAILSPLICE_CONFIG=conf"}, "check broken", 1, "server.nonsense"},
+		{"broken file", f, nil, "run broken", 1, "server.nonsense"},
+		{"broken file, short form", f, nil, "broken", 1, "server.nonsense"},
+		{"no such file", f, nil, "run nowhere", 1, "nowhere"},
+		{"no file", f, nil, "run", 2, "MAILSPLICE_CONFIG"},
+		{"no such flag", f, nil, "run --nonsense conf", 2, "nonsense"},
+		{"too many", f, nil, "run a b", 2, ""},
+		{"taken port", f, nil, "run conf", 3, `listener "imap"`},
+		{"key that is not built, check", partial, nil, "check conf", 1, "metrics"},
+		{"key that is not built, run", partial, nil, "run conf", 1, "metrics"},
+		{"key that is not built, partial", partial, nil, "check --partial conf", 0, "metrics"},
+	} {
+		cmd, out := c.in.program(c.env, strings.Fields(c.args)...)
+		cmd.Run()
+		if got := cmd.ProcessState.ExitCode(); got != c.code || !strings.Contains(out.String(), c.says) {
+			t.Errorf("%s: exit code %d, want %d, and %q in\n%s", c.name, got, c.code, c.says, out)
+		}
+	}
+}
+
+// serving is a running program.
+type serving struct {
+	cmd  *exec.Cmd
+	out  *bytes.Buffer
+	done chan struct{}
+}
+
+func (f *files) serve(args ...string) *serving {
+	f.t.Helper()
+	cmd, out := f.program(nil, args...)
+	if err := cmd.Start(); err != nil {
+		f.t.Fatal(err)
+	}
+	s := &serving{cmd, out, make(chan struct{})}
+	go s.reap() // ends with the process, at the latest by the cleanup
+	f.t.Cleanup(func() {
+		cmd.Process.Kill()
+		<-s.done
+	})
+	return s
+}
+
+func (s *serving) reap() {
+	defer close(s.done)
+	s.cmd.Wait()
+}
+
+// login waits until the program serves, and is in.
+func (f *files) login() *mailfake.Client {
+	f.t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(patience); ; <-tick.C {
+		c, err := mailfake.DialWith(f.addr, mailfake.ClientOptions{Timeout: patience})
+		if err == nil {
+			f.t.Cleanup(c.Close)
+			if err := c.Login("alice", password); err != nil {
+				f.t.Fatal(err)
+			}
+			return c
+		}
+		if time.Now().After(end) {
+			f.t.Fatal(err)
+		}
+	}
+}
+
+func (s *serving) wait(t *testing.T, code int) {
+	t.Helper()
+	select {
+	case <-s.done:
+	case <-time.After(patience):
+		t.Fatal("the program does not end")
+	}
+	if got := s.cmd.ProcessState.ExitCode(); got != code {
+		t.Errorf("exit code %d, want %d\n%s", got, code, s.out)
+	}
+	if strings.Contains(s.out.String(), password) || strings.Contains(s.out.String(), "bug in") {
+		t.Errorf("output:\n%s", s.out)
+	}
+}
+
+// The first signal drains, the second ends the program at once (SPEC 9).
+func TestSignals(t *testing.T) {
+	backend, err := mailfake.NewIMAP(mailfake.Options{Name: "legacy"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer backend.Close()
+	for _, c := range []struct {
+		name          string
+		first, second os.Signal // second: nil when the client leaves by itself
+		args          string
+		code          int
+	}{
+		{"TERM, then the client leaves", syscall.SIGTERM, nil, "run conf", 0},
+		{"INT, short form", syscall.SIGINT, nil, "conf", 0},
+		{"TERM twice", syscall.SIGTERM, syscall.SIGTERM, "run conf", 130},
+		{"INT, then TERM", syscall.SIGINT, syscall.SIGTERM, "run conf", 130},
+	} {
+		f := newFiles(t, backend.Addr().Port(), "")
+		s := f.serve(strings.Fields(c.args)...)
+		joined := f.login()
+		fresh, err := mailfake.DialWith(f.addr, mailfake.ClientOptions{Timeout: patience})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.cmd.Process.Signal(c.first)
+		if end, err := fresh.WaitEnd(); err != nil || !end.Clean || end.Bye() == "" {
+			t.Errorf("%s: before login: got %+v, %v, want BYE and FIN", c.name, end, err)
+		}
+		fresh.Close()
+		if _, err := joined.Must("NOOP"); err != nil {
+			t.Errorf("%s: joined session: %v", c.name, err)
+		}
+		if c.second != nil {
+			s.cmd.Process.Signal(c.second)
+		} else {
+			joined.Must("LOGOUT")
+			joined.Close()
+		}
+		s.wait(t, c.code)
+	}
+}
+
+// The demo shows both landings, and leaves no file behind.
+func TestDemo(t *testing.T) {
+	f := newFiles(t, 143, "")
+	cmd, out := f.program(nil, "demo")
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, want := range []string{"it landed on legacy", "a clean FIN", "it landed on new", `"kicked": 1`, `PUT`} {
+		if !strings.Contains(strings.ReplaceAll(out.String(), `"kicked":1`, `"kicked": 1`), want) {
+			t.Errorf("%q is not in\n%s", want, out)
+		}
+	}
+	if strings.Contains(out.String(), demoPassword) {
+		t.Errorf("the password is in\n%s", out)
+	}
+	if left, err := filepath.Glob(filepath.Join(f.dir, "mailsplice-demo-*")); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %q, %v", left, err)
+	}
+}
