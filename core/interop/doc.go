@@ -1,0 +1,17 @@
+// Package interop runs mailsplice between real mail servers and real mail clients.
+//
+// Two private Dovecots, legacy and new, live on loopback addresses under a temporary directory and are owned by the
+// test: nothing in /etc is read or changed, no service manager is involved, and they end with the test. legacy trusts
+// addresses announced by IMAP ID (SPEC 5.3), new wants a PROXY header on every connection (SPEC 5.1). curl, mbsync,
+// Python's imaplib and a raw scripted client then log in, through the real binary, in every way that SPEC 3.1 knows.
+//
+//	curl, mbsync, imaplib, raw        mailsplice                 Dovecot
+//	127.0.0.1, 127.0.1.x       ────▶  127.0.0.50  127.0.0.9 ────▶  127.0.0.10 legacy
+//	                                                        ────▶  127.0.0.20 new
+//
+// Every case is run twice: straight at the Dovecots, which shows that the case itself is right, and through the proxy.
+// Each login has an account of its own, so that its line in a server's log can be told from every other.
+//
+// The tests run with MAILSPLICE_INTEROP=1, as root on Debian, after install.sh; then a missing program is a failure.
+// Without it they are skipped, and say so. MAILSPLICE_BIN names a binary to test in place of one built on the spot.
+package interop

@@ -1,0 +1,59 @@
+#!/bin/sh
+# Installs the servers and clients that the interop suite drives. Debian, root; quiet when nothing is missing.
+# Exit status: 0 installed, 1 the package manager failed, 3 this machine cannot run the suite.
+set -u
+
+packages="dovecot-core dovecot-imapd curl isync libsasl2-modules python3 procps openssl"
+guard=/usr/sbin/policy-rc.d
+log=${TMPDIR:-/tmp}/mailsplice-install.log
+
+cannot() {
+	echo "interop: cannot run here: $1" >&2
+	exit 3
+}
+
+missing=""
+if command -v dpkg-query >/dev/null 2>&1; then
+	for p in $packages; do
+		state=$(dpkg-query -W -f='${db:Status-Status}' "$p" 2>/dev/null)
+		[ "$state" = installed ] || missing="$missing $p"
+	done
+else
+	cannot "this is not Debian (no dpkg-query)"
+fi
+
+# Dovecot needs root too: it changes to its own users.
+[ "$(id -u)" -eq 0 ] || cannot "root is needed, for apt-get and for Dovecot"
+[ -n "$missing" ] || exit 0
+command -v apt-get >/dev/null 2>&1 || cannot "this is not Debian (no apt-get); missing:$missing"
+
+# Packages start their services when they are installed. A policy that says 101 forbids it while apt runs; one that is
+# there already is left alone.
+placed=""
+cleanup() {
+	[ -z "$placed" ] || rm -f "$guard"
+	placed=""
+}
+trap cleanup EXIT
+trap 'exit 1' HUP INT TERM
+if [ ! -e "$guard" ]; then
+	placed=yes
+	printf '#!/bin/sh\nexit 101\n' >"$guard" && chmod 755 "$guard" || cannot "cannot write $guard"
+fi
+
+echo "interop: installing$missing"
+DEBIAN_FRONTEND=noninteractive
+export DEBIAN_FRONTEND
+install_them() {
+	# shellcheck disable=SC2086 # a list of words
+	apt-get install -y --no-install-recommends $missing >>"$log" 2>&1 </dev/null
+}
+: >"$log"
+if ! install_them; then
+	# Package lists may be old or absent.
+	if ! { apt-get update >>"$log" 2>&1 </dev/null && install_them; }; then
+		echo "interop: apt-get failed, the end of $log is:" >&2
+		tail -n 15 "$log" >&2
+		exit 1
+	fi
+fi
