@@ -405,8 +405,10 @@ func TestSessionsAreBounded(t *testing.T) {
 		}
 	}
 	last := made[len(made)-maxSessions]
-	if s.take() != last || s.take() != last {
-		t.Error("the last one is not offered again")
+	for range 2 {
+		if s.take() != last {
+			t.Error("the last one is not offered again")
+		}
 	}
 	if s.drop(last); s.take() != nil {
 		t.Error("a session that did not work is offered again")
