@@ -23,9 +23,9 @@ const (
 	None Kind = iota
 	// Write sends Bytes to the machine's own peer.
 	Write
-	// StartTLS starts the handshake on the machine's own leg once everything written before is flushed (client side), or
-	// at once (backend side, where the go-ahead has been read). Unconsumed input ends the session (SPEC 3, 6). The answer
-	// is TLSUp.
+	// StartTLS starts the handshake on the machine's own leg. On the client side Bytes are the go-ahead, which the driver
+	// writes only if no input is left, neither unconsumed nor in the socket; on the backend side, where it has been read,
+	// Bytes are empty. Either way input that is left ends the session (SPEC 3, 6). The answer is TLSUp.
 	StartTLS
 	// LoginReady (client side) carries a complete Login, owned by the driver from now on. The answer is a Verdict event,
 	// before it possibly Relayed events.
@@ -42,7 +42,7 @@ const (
 // Action is one thing that a machine wants done.
 type Action struct {
 	Kind    Kind
-	Bytes   []byte   // Write, Relay: valid until the next call
+	Bytes   []byte   // Write, StartTLS, Relay: valid until the next call
 	Secret  bool     // Write: Bytes hold credentials; the leg must be fit for them, no retry afterwards (SPEC 6, 2.1)
 	Login   *Login   // LoginReady
 	Verdict *Verdict // Done: valid until Release

@@ -205,12 +205,15 @@ func (c *ClientSide) feedLiteral(p []byte) int {
 // Next implements dialog.Machine.
 func (c *ClientSide) Next() dialog.Action {
 	c.settle()
-	if c.out != nil {
+	if c.out != nil && c.next != dialog.StartTLS {
 		c.handed = true
 		return dialog.Action{Kind: dialog.Write, Bytes: c.out.B}
 	}
 	a := dialog.Action{Kind: c.next}
 	switch c.next {
+	case dialog.StartTLS:
+		c.handed = true
+		a.Bytes = c.out.B
 	case dialog.LoginReady:
 		a.Login, c.try.login = c.try.login, nil
 	case dialog.Relay:

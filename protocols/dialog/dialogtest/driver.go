@@ -192,6 +192,9 @@ func (d *driver) carryOut(a dialog.Action) {
 	case dialog.Write:
 		d.write(a)
 	case dialog.StartTLS:
+		if len(a.Bytes) > 0 {
+			d.write(dialog.Action{Bytes: a.Bytes})
+		}
 		d.wait = onTLS
 		d.note("starttls")
 	case dialog.LoginReady:
