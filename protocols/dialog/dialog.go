@@ -97,8 +97,9 @@ type Verdict struct {
 	Outcome Outcome
 	// Before holds whole lines that the backend sent ahead of its answer and that the client must see, CRLF included.
 	Before []byte
-	// Answer is the backend's final answer without tag and CRLF, such as "OK [CAPABILITY IMAP4rev1] Logged in". Empty: the
-	// client side uses its own words.
+	// Answer is the backend's final answer without tag and CRLF, such as "OK [CAPABILITY IMAP4rev1] Logged in", "+OK Logged
+	// in." or "235 2.7.0 Authentication successful"; further lines of it come in Before. Empty: the client side uses its
+	// own words.
 	Answer []byte
 	// Capabilities is the backend's capability list after the login, as far as it was read; may be empty.
 	Capabilities []byte

@@ -52,6 +52,10 @@ type Login struct {
 	Frame []byte
 	// ClientID holds the fields of the client's own IMAP ID, without x- ones, in its order.
 	ClientID []Field
+	// Hello is what the client called itself in EHLO, checked as a domain or an address literal (submission).
+	Hello string
+	// UTF8: the client has switched to UTF-8 (POP3, RFC 6856), which is replayed before the login (SPEC 3.2).
+	UTF8 bool
 	// Announced is set when a trusted peer announced the client.
 	Announced *Announced
 }
