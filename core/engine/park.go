@@ -15,28 +15,57 @@ var ErrInterrupted = errors.New("interrupted")
 
 // Park is a socket in the hands of one goroutine while a loop watches it: how a login talks to a backend in blocking
 // style without Go's own poller. The Park owns the descriptor until Close or Detach. Read, Write, the waits, Close and
-// Detach belong to that goroutine; Interrupt may be called by anybody at any time.
+// Detach belong to that goroutine, or to two of which one only reads and the other only writes; Interrupt may be called by
+// anybody at any time.
 type Park struct {
 	loop *Loop
 	key  uint32
-	wake chan struct{} // capacity 1: a wake-up that comes before the wait is not lost
+	ways [2]way // reading, writing
 
 	mu          sync.Mutex
 	fd          int // -1 after Close and Detach
 	interrupted bool
 
 	deadline time.Time // of the waits; zero: none
-	timer    *time.Timer
+}
+
+// way is one direction's waiting.
+type way struct {
+	wake  chan struct{} // capacity 1: a wake-up that comes before the wait is not lost
+	timer *time.Timer
+}
+
+const (
+	reading = iota
+	writing
+)
+
+func newPark(l *Loop, fd int) *Park {
+	p := &Park{loop: l, fd: fd}
+	for i := range p.ways {
+		p.ways[i].wake = make(chan struct{}, 1)
+	}
+	return p
 }
 
 // Adopt takes a non-blocking socket and lends it to the calling goroutine. On an error fd is closed. Any goroutine may
 // call it.
 func (l *Loop) Adopt(fd int) (*Park, error) {
 	l.engine.fds.opened(1)
-	p := &Park{loop: l, fd: fd, wake: make(chan struct{}, 1)}
-	if err := l.parks.add(p); err != nil {
+	p := newPark(l, fd)
+	if err := l.parks.add(p, l.poll.watch); err != nil {
 		l.Close(fd)
 		return nil, fmt.Errorf("adopting socket: %w", err)
+	}
+	return p, nil
+}
+
+// Lend gives a descriptor that the loop watches to a goroutine, for a dialogue in blocking style. The loop goes on with it
+// by Detach and Rewatch. On an error nothing has changed.
+func (l *Loop) Lend(fd int) (*Park, error) {
+	p := newPark(l, fd)
+	if err := l.parks.add(p, l.poll.rewatch); err != nil {
+		return nil, fmt.Errorf("lending socket: %w", err)
 	}
 	return p, nil
 }
@@ -57,7 +86,7 @@ func (p *Park) Read(b []byte) (int, error) {
 		case unix.EINTR:
 			continue
 		case unix.EAGAIN:
-			if err := p.wait(); err != nil {
+			if err := p.wait(reading); err != nil {
 				return 0, err
 			}
 		default:
@@ -76,7 +105,7 @@ func (p *Park) Write(b []byte) (int, error) {
 			done += n
 		case unix.EINTR:
 		case unix.EAGAIN:
-			if err := p.wait(); err != nil {
+			if err := p.wait(writing); err != nil {
 				return done, err
 			}
 		default:
@@ -87,46 +116,47 @@ func (p *Park) Write(b []byte) (int, error) {
 }
 
 // WaitWrite waits until the socket can be written or has failed: the end of a non-blocking connect(2).
-func (p *Park) WaitWrite() error { return p.waitFor(unix.POLLOUT) }
+func (p *Park) WaitWrite() error { return p.waitFor(writing, unix.POLLOUT) }
 
 // WaitRead waits until there is something, an end or an error, to be read.
-func (p *Park) WaitRead() error { return p.waitFor(unix.POLLIN) }
+func (p *Park) WaitRead() error { return p.waitFor(reading, unix.POLLIN) }
 
-func (p *Park) waitFor(what int16) error {
+func (p *Park) waitFor(dir int, what int16) error {
 	for {
 		fds := []unix.PollFd{{Fd: int32(p.fd), Events: what}}
 		if n, err := unix.Poll(fds, 0); err == nil && n > 0 {
 			return p.cut()
 		}
-		if err := p.wait(); err != nil {
+		if err := p.wait(dir); err != nil {
 			return err
 		}
 	}
 }
 
 // wait sleeps until something about the socket changed. It may return early; callers try again.
-func (p *Park) wait() error {
+func (p *Park) wait(dir int) error {
+	w := &p.ways[dir]
 	if err := p.cut(); err != nil {
 		return err
 	}
 	if p.deadline.IsZero() {
-		<-p.wake
+		<-w.wake
 		return p.cut()
 	}
 	d := time.Until(p.deadline)
 	if d <= 0 {
 		return os.ErrDeadlineExceeded
 	}
-	if p.timer == nil {
-		p.timer = time.NewTimer(d)
+	if w.timer == nil {
+		w.timer = time.NewTimer(d)
 	} else {
-		p.timer.Reset(d)
+		w.timer.Reset(d)
 	}
-	defer p.timer.Stop()
+	defer w.timer.Stop()
 	select {
-	case <-p.wake:
+	case <-w.wake:
 		return p.cut()
-	case <-p.timer.C:
+	case <-w.timer.C:
 		return os.ErrDeadlineExceeded
 	}
 }
@@ -161,9 +191,11 @@ func (p *Park) Interrupt() {
 }
 
 func (p *Park) signal() {
-	select {
-	case p.wake <- struct{}{}:
-	default:
+	for i := range p.ways {
+		select {
+		case p.ways[i].wake <- struct{}{}:
+		default:
+		}
 	}
 }
 
@@ -203,7 +235,7 @@ func (pt *parkTable) init(l *Loop) { pt.loop, pt.byKey = l, map[uint32]*Park{} }
 
 // add files p under a key that no Park of the near past had, so that a late event wakes nobody else's goroutine. It
 // watches under the lock: a loop that stops closes its poller only after interruptAll.
-func (pt *parkTable) add(p *Park) error {
+func (pt *parkTable) add(p *Park, watch func(int, Token) error) error {
 	pt.mu.Lock()
 	defer pt.mu.Unlock()
 	if pt.closed {
@@ -216,7 +248,7 @@ func (pt *parkTable) add(p *Park) error {
 		}
 	}
 	p.key = pt.last
-	if err := pt.loop.poll.watch(p.fd, MakeToken(pt.kind, p.key, 0)); err != nil {
+	if err := watch(p.fd, MakeToken(pt.kind, p.key, 0)); err != nil {
 		return err
 	}
 	pt.byKey[p.key] = p

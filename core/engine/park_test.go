@@ -478,3 +478,96 @@ func BenchmarkParkPingPong(b *testing.B) {
 	}
 	p.Interrupt()
 }
+
+// Lane conn reads in one goroutine and writes in another: neither may take the other's wake-ups.
+func TestParkReadsAndWritesAtOnce(t *testing.T) {
+	r := startRig(t, 1)
+	ours, peer := tcpPair(t)
+	defer unix.Close(peer)
+	p := adopt(t, r.Loops()[0], ours)
+	defer p.Close()
+	sent := make([]byte, 8<<20)
+	rand.NewChaCha8([32]byte{2}).Read(sent)
+	done := make(chan error, 3)
+	go func() { // ends when everything is written
+		_, err := p.Write(sent)
+		done <- err
+	}()
+	go func() { // ends when everything has come back
+		got, buf := make([]byte, 0, len(sent)), make([]byte, 32<<10)
+		for len(got) < len(sent) {
+			n, err := p.Read(buf)
+			if n == 0 || err != nil {
+				done <- errors.Join(err, io.ErrUnexpectedEOF)
+				return
+			}
+			got = append(got, buf[:n]...)
+		}
+		if !bytes.Equal(got, sent) {
+			done <- errors.New("bytes differ")
+			return
+		}
+		done <- nil
+	}()
+	go func() { // ends with the stream: an echo
+		buf := make([]byte, 64<<10)
+		for n := 0; n < len(sent); {
+			m, err := readSome(peer, buf)
+			if m <= 0 || writeAll(peer, buf[:m]) != nil {
+				done <- errors.Join(err, io.ErrUnexpectedEOF)
+				return
+			}
+			n += m
+		}
+		done <- nil
+	}()
+	for range cap(done) {
+		select {
+		case err := <-done:
+			check(t, err)
+		case <-time.After(patience):
+			t.Fatal("a direction hangs")
+		}
+	}
+}
+
+// A watched descriptor goes to a goroutine and back; what came meanwhile is reported again.
+func TestLend(t *testing.T) {
+	r := newRig(t, Options{Loops: 1})
+	l := r.Loops()[0]
+	readable := make(chan struct{}, 64)
+	k := l.Register(&script{ready: func(_ Token, what Ready) {
+		if what&Readable != 0 {
+			readable <- struct{}{}
+		}
+	}})
+	r.Start()
+	ours, peer := tcpPair(t)
+	defer unix.Close(peer)
+	l.engine.fds.opened(1)
+	var p *Park
+	on(t, l, func() {
+		check(t, l.Watch(ours, MakeToken(k, 1, 0)))
+		var err error
+		p, err = l.Lend(ours)
+		check(t, err)
+	})
+	p.SetDeadline(time.Now().Add(patience))
+	check(t, writeAll(peer, []byte("hello")))
+	buf := make([]byte, 5)
+	if n, err := p.Read(buf); n != 5 || err != nil {
+		t.Fatalf("read %d: %v", n, err)
+	}
+	check(t, writeAll(peer, []byte("more")))
+	check(t, p.WaitRead())
+	if len(readable) > 0 {
+		t.Error("the owner before heard of what came for the Park")
+	}
+	on(t, l, func() { check(t, l.Rewatch(p.Detach(), MakeToken(k, 1, 0))) })
+	select {
+	case <-readable:
+	case <-time.After(patience):
+		t.Fatal("the loop heard nothing after the Park gave the descriptor back")
+	}
+	on(t, l, func() { l.Close(ours) })
+}
