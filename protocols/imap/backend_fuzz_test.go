@@ -77,7 +77,7 @@ func judgeBackend(s dialogtest.Seen, options []dialogtest.Option) error {
 
 // judgeVerdict wants whole lines for the client, no referral among them, and a word that fits the outcome.
 func judgeVerdict(v *dialog.Verdict, secure bool) error {
-	upper := bytes.ToUpper(slices.Concat(v.Before, []byte("\r\n"), v.Answer))
+	upper := bytes.ToUpper(slices.Concat(v.Before, v.Answer))
 	rest := bytes.ReplaceAll(v.Before, []byte("\r\n"), nil)
 	accepted := v.Outcome == dialog.Accepted
 	switch {
@@ -87,7 +87,7 @@ func judgeVerdict(v *dialog.Verdict, secure bool) error {
 		return errors.New("lines before the answer are not whole")
 	case bytes.ContainsAny(v.Answer, "\r\n\x00"), bytes.ContainsAny(v.Capabilities, "\r\n\x00"):
 		return errors.New("answer is not one line")
-	case bytes.Contains(upper, []byte(" [REFERRAL ")) && !bytes.Contains(upper, []byte("] [REFERRAL ")):
+	case slices.ContainsFunc(bytes.Split(upper, []byte("\r\n")), refers):
 		return errors.New("a referral is relayed")
 	case accepted != bytes.HasPrefix(v.Answer, []byte("OK ")):
 		return errors.New("answer and outcome differ")
@@ -95,4 +95,10 @@ func judgeVerdict(v *dialog.Verdict, secure bool) error {
 		return errors.New("capabilities for a client that is not let in")
 	}
 	return nil
+}
+
+// refers reports whether a line has the code REFERRAL. The same letters further on are text (RFC 3501 7.1).
+func refers(line []byte) bool {
+	_, text, _ := bytes.Cut(bytes.TrimPrefix(line, []byte("* ")), []byte(" "))
+	return bytes.HasPrefix(text, []byte("[REFERRAL "))
 }
