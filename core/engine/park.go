@@ -70,6 +70,20 @@ func (l *Loop) Lend(fd int) (*Park, error) {
 	return p, nil
 }
 
+// Pair makes two connected sockets: an end for the loop, which watches it next, and one for a goroutine.
+func (l *Loop) Pair() (end int, p *Park, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, nil, fmt.Errorf("making a pair of sockets: %w", err)
+	}
+	l.engine.fds.opened(1)
+	if p, err = l.Adopt(fds[1]); err != nil {
+		l.Close(fds[0])
+		return -1, nil, err
+	}
+	return fds[0], p, nil
+}
+
 // FD is the descriptor, for socket options. It stays owned by the Park.
 func (p *Park) FD() int { return p.fd }
 
@@ -120,6 +134,17 @@ func (p *Park) WaitWrite() error { return p.waitFor(writing, unix.POLLOUT) }
 
 // WaitRead waits until there is something, an end or an error, to be read.
 func (p *Park) WaitRead() error { return p.waitFor(reading, unix.POLLIN) }
+
+// WaitGone waits until both directions are shut, by the peer or otherwise. Only the reading goroutine may call it.
+func (p *Park) WaitGone() error { return p.waitFor(reading, 0) }
+
+// CloseWrite ends the output; input goes on.
+func (p *Park) CloseWrite() error {
+	if err := unix.Shutdown(p.fd, unix.SHUT_WR); err != nil {
+		return p.blame("shutting", err)
+	}
+	return nil
+}
 
 func (p *Park) waitFor(dir int, what int16) error {
 	for {

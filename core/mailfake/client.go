@@ -22,6 +22,8 @@ type ClientOptions struct {
 	Hold bool
 	// First is written before anything is read, such as a PROXY header.
 	First func(net.Conn) error
+	// TLS, when set, shakes hands next, before the greeting.
+	TLS *tls.Config
 }
 
 // clientTimeout bounds a wait where the test names nothing: far above what loopback needs, even under -race.
@@ -57,6 +59,9 @@ func DialWith(addr string, o ClientOptions) (*Client, error) {
 	c := &Client{o: o, tcp: conn.(*net.TCPConn), conn: conn, r: bufio.NewReader(conn)}
 	if o.First != nil {
 		err = o.First(conn)
+	}
+	if err == nil && o.TLS != nil {
+		err = c.TLS(o.TLS)
 	}
 	if err == nil && !o.Hold {
 		c.Greeting, err = c.Line()
@@ -135,7 +140,14 @@ func (c *Client) Write(p []byte) (int, error) {
 }
 
 // CloseWrite sends FIN; reading goes on.
-func (c *Client) CloseWrite() error { return c.tcp.CloseWrite() }
+func (c *Client) CloseWrite() error {
+	if t, ok := c.conn.(*tls.Conn); ok {
+		if err := t.CloseWrite(); err != nil {
+			return err
+		}
+	}
+	return c.tcp.CloseWrite()
+}
 
 // Close ends the connection at once. It may be called more than once.
 func (c *Client) Close() { _ = c.tcp.Close() }

@@ -51,8 +51,9 @@ type Options struct {
 	Capabilities      string // before login; empty: a default; AUTH=X and LOGINDISABLED in it are obeyed
 	CapabilitiesAfter string // after login; empty: a default
 
-	TLS   *tls.Config // non-nil: STARTTLS is advertised and served
-	Proxy ProxyMode
+	TLS      *tls.Config // non-nil: STARTTLS is advertised and served
+	Implicit bool        // with TLS: the handshake comes first, before the greeting
+	Proxy    ProxyMode
 	// DistrustID answers an IMAP ID as Dovecot does to a peer outside login_trusted_networks: announced addresses are
 	// recorded as fields, but not taken as the client's address.
 	DistrustID bool

@@ -124,25 +124,36 @@ func (s *Session) open() error {
 	if _, err := s.hook(OnAccept); err != nil {
 		return err
 	}
-	if s.b.o.Proxy == ProxyOff {
-		return nil
+	glued := ""
+	if s.b.o.Proxy != ProxyOff {
+		var err error
+		if glued, err = s.announced(); err != nil {
+			return errAbort
+		}
 	}
+	if s.b.o.TLS != nil && s.b.o.Implicit {
+		return s.handshake(io.MultiReader(strings.NewReader(glued), s.tcp))
+	}
+	s.r = bufio.NewReader(io.MultiReader(strings.NewReader(glued), &guarded{s}))
+	return nil
+}
+
+// announced reads the PROXY header, and returns what came glued behind it.
+func (s *Session) announced() (glued string, err error) {
 	_ = s.tcp.SetReadDeadline(time.Now().Add(proxyTimeout))
 	raw := bufio.NewReaderSize(s.tcp, maxProxyBytes)
 	h, err := readProxy(raw)
 	if err != nil {
-		return errAbort
+		return "", err
 	}
-	// What came glued behind the header is read first.
-	glued, _ := raw.Peek(raw.Buffered())
-	s.r = bufio.NewReader(io.MultiReader(strings.NewReader(string(glued)), &guarded{s}))
+	rest, _ := raw.Peek(raw.Buffered())
 	s.b.update(func() {
 		s.rec.Proxy = h
 		if !h.Local && h.Source.IsValid() {
 			s.rec.Client = netip.AddrPortFrom(h.Source.Addr().Unmap(), h.Source.Port())
 		}
 	})
-	return nil
+	return string(rest), nil
 }
 
 // startTLS puts TLS over the connection. Bytes already read would be an injection: they end the session.
@@ -150,7 +161,20 @@ func (s *Session) startTLS() error {
 	if s.r.Buffered() > 0 {
 		return errAbort
 	}
-	t := tls.Server(s.tcp, s.b.o.TLS)
+	return s.handshake(s.tcp)
+}
+
+// rereader is a connection whose first bytes were read already.
+type rereader struct {
+	net.Conn
+	from io.Reader
+}
+
+func (r rereader) Read(p []byte) (int, error) { return r.from.Read(p) }
+
+// handshake puts TLS over the connection, whose bytes come from there.
+func (s *Session) handshake(from io.Reader) error {
+	t := tls.Server(rereader{s.tcp, from}, s.b.o.TLS)
 	_ = s.tcp.SetDeadline(time.Now().Add(s.b.o.Timeout))
 	if err := t.Handshake(); err != nil {
 		return fmt.Errorf("handshaking with client: %w", err)
