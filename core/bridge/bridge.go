@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"mailsplice/core/engine"
+	"mailsplice/tlsx/record"
 )
 
 // MaxTailBytes bounds each tail of a Join and each stash of a Parcel. Before the bridge at most 64 KiB are read ahead
@@ -47,15 +48,16 @@ type Counters struct {
 // Report tells how a session ended.
 type Report struct {
 	Reason Reason
+	// Unclean says of the client's and the backend's leg that its input ended in TLS without close_notify.
+	Unclean [2]bool
 	Counters
 }
 
 // Join describes two legs that become a session.
 type Join struct {
-	// Client and Backend are connected, non-blocking stream sockets that the Bridge's loop watches, under any token.
-	Client, Backend int
-	// ToBackend and ToClient are the tails: bytes read before the join that are owed to the other leg, at most
-	// MaxTailBytes each. They are written or copied before Join returns.
+	Client, Backend Leg
+	// ToBackend and ToClient are the tails: plaintext from before the join that is owed to a leg, at most MaxTailBytes each.
+	// They are written or copied before Join returns, and go in front of what Leg.Raw holds.
 	ToBackend, ToClient []byte
 	// Tag is the owner's name for the session, given back by Ended and Each.
 	Tag uint64
@@ -69,13 +71,16 @@ type Bridge struct {
 	kinds [2]engine.Kind
 
 	// owned by the loop
-	records *engine.Slab[record]
+	records *engine.Slab[state]
+	sealed  *engine.Slab[record.Leg] // of legs in LaneRecord
 	stashes stashes
+	keys    keyring
+	out     []byte // scratch for what is sealed
 }
 
 // New makes the loop's bridge. It is called before the engine starts.
 func New(l *engine.Loop, o Options) *Bridge {
-	b := &Bridge{loop: l, o: o, records: engine.NewSlab[record](), stashes: newStashes(o.Stash)}
+	b := &Bridge{loop: l, o: o, records: engine.NewSlab[state](), sealed: engine.NewSlab[record.Leg](), stashes: newStashes(o.Stash)}
 	for i := range b.kinds {
 		b.kinds[i] = l.Register(&watcher{b, i})
 	}
@@ -86,8 +91,8 @@ func New(l *engine.Loop, o Options) *Bridge {
 func (b *Bridge) Join(j Join) (ID, error) {
 	id, err := b.join(j)
 	if err != nil {
-		b.loop.Close(j.Client)
-		b.loop.Close(j.Backend)
+		b.loop.Close(j.Client.FD)
+		b.loop.Close(j.Backend.FD)
 		return 0, fmt.Errorf("joining legs: %w", err)
 	}
 	return id, nil
@@ -97,11 +102,20 @@ func (b *Bridge) join(j Join) (ID, error) {
 	if n := max(len(j.ToBackend), len(j.ToClient)); n > MaxTailBytes {
 		return 0, fmt.Errorf("tail of %d bytes, allowed %d", n, MaxTailBytes)
 	}
-	x, err := b.add(j.Client, j.Backend, j.Tag)
+	x, err := b.add(j.Client.FD, j.Backend.FD, j.Tag)
 	if err != nil {
 		return 0, err
 	}
-	if err := b.start(x, b.loop.Rewatch); err != nil {
+	for i, l := range [2]*Leg{&j.Client, &j.Backend} {
+		x.legs[i].lane = l.Lane
+		if l.Lane == LaneRecord && err == nil {
+			err = b.attach(x, i, l.TLS, l.Raw)
+		}
+	}
+	if err == nil {
+		err = b.start(x, b.loop.Rewatch)
+	}
+	if err != nil {
 		b.remove(x)
 		return 0, err
 	}
@@ -128,12 +142,17 @@ func (b *Bridge) add(clientFD, backendFD int, tag uint64) (session, error) {
 // start arms the deadline and has both legs watched: by Watch when they come from elsewhere, by Rewatch when not.
 // Present readiness is reported as an event.
 func (b *Bridge) start(x session, watch func(int, engine.Token) error) error {
-	if x.timer = b.loop.Arm(0, b.deadline(x.record), b.token(x.id, client)); x.timer == 0 {
+	if x.timer = b.loop.Arm(0, b.deadline(x.state), b.token(x.id, client)); x.timer == 0 {
 		return errors.New("no memory left for a deadline")
 	}
 	for i := range x.legs {
 		if err := watch(int(x.legs[i].fd), b.token(x.id, i)); err != nil {
 			return fmt.Errorf("leg of the %s: %w", legNames[i], err)
+		}
+	}
+	for i := range x.legs {
+		if x.legs[i].flags&unopened != 0 {
+			b.later(x, i)
 		}
 	}
 	return nil
@@ -144,6 +163,8 @@ func (b *Bridge) remove(x session) {
 	b.loop.Disarm(x.timer)
 	for i := range x.legs {
 		b.drop(x, i)
+		b.dropRaw(x, i)
+		b.detach(&x.legs[i])
 	}
 	b.records.Free(x.id.index())
 }
@@ -165,10 +186,10 @@ func (b *Bridge) Count(id ID) (Counters, bool) {
 	if !ok {
 		return Counters{}, false
 	}
-	return b.count(x.record), true
+	return b.count(x.state), true
 }
 
-func (b *Bridge) count(r *record) Counters {
+func (b *Bridge) count(r *state) Counters {
 	return Counters{
 		ToBackend: r.legs[backend].moved,
 		ToClient:  r.legs[client].moved,
@@ -180,23 +201,27 @@ func (b *Bridge) count(r *record) Counters {
 func (b *Bridge) Len() int { return b.records.Len() }
 
 // MappedBytes is the memory mapped for records, which the Go runtime does not account for.
-func (b *Bridge) MappedBytes() int { return b.records.MappedBytes() }
+func (b *Bridge) MappedBytes() int { return b.records.MappedBytes() + b.sealed.MappedBytes() }
 
 // Each calls f for every session. f may kick or export the session it is given.
 func (b *Bridge) Each(f func(id ID, tag uint64)) {
-	b.records.Each(func(index, gen uint32, r *record) { f(makeID(index, gen), r.tag) })
+	b.records.Each(func(index, gen uint32, r *state) { f(makeID(index, gen), r.tag) })
 }
 
 // Close closes the descriptors of sessions that are left, without ceremony and without calling Ended, and unmaps the
 // records. It is called once, after Engine.Stop, by any goroutine.
 func (b *Bridge) Close() error {
-	b.records.Each(func(index, gen uint32, r *record) {
+	b.records.Each(func(index, gen uint32, r *state) {
+		x := session{makeID(index, gen), r}
 		for i := range r.legs {
-			b.drop(session{makeID(index, gen), r}, i)
+			b.drop(x, i)
+			b.dropRaw(x, i)
+			b.detach(&x.legs[i])
 			b.loop.Close(int(r.legs[i].fd))
 		}
 	})
-	if err := b.records.Close(); err != nil {
+	b.keys = keyring{}
+	if err := errors.Join(b.records.Close(), b.sealed.Close()); err != nil {
 		return fmt.Errorf("closing the bridge of loop %d: %w", b.loop.ID(), err)
 	}
 	return nil

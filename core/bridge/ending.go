@@ -27,10 +27,13 @@ const (
 	StashFull
 	// Bug: serving the session panicked.
 	Bug
+	// ClientTLS and BackendTLS: that peer broke a rule of TLS and was told so by an alert, or has sent a fatal one.
+	ClientTLS
+	BackendTLS
 )
 
 var reasonNames = [...]string{"none", "client closed", "backend closed", "client reset", "backend reset", "idle",
-	"half_closed", "kick", "stash", "bug"}
+	"half_closed", "kick", "stash", "bug", "client tls", "backend tls"}
 
 // String is the reason as logs and metrics show it.
 func (r Reason) String() string {
@@ -41,7 +44,7 @@ func (r Reason) String() string {
 }
 
 // deadline is when the session ends if no further byte comes.
-func (b *Bridge) deadline(r *record) int64 {
+func (b *Bridge) deadline(r *state) int64 {
 	if r.halved != 0 {
 		return max(r.lastByte, r.halved) + int64(b.o.HalfClosed)
 	}
@@ -54,7 +57,7 @@ func (w *watcher) Due(t engine.Token) (next int64) {
 	if !ok {
 		return 0
 	}
-	if at := w.b.deadline(x.record); at > w.b.loop.Now() {
+	if at := w.b.deadline(x.state); at > w.b.loop.Now() {
 		return at
 	}
 	if x.halved != 0 {
@@ -81,7 +84,7 @@ func (w *watcher) Failed(t engine.Token, _ any) {
 func (b *Bridge) halve(x session) {
 	if x.halved == 0 {
 		x.halved = b.loop.Now()
-		x.timer = b.loop.Arm(x.timer, b.deadline(x.record), b.token(x.id, client))
+		x.timer = b.loop.Arm(x.timer, b.deadline(x.state), b.token(x.id, client))
 	}
 }
 
@@ -108,12 +111,12 @@ func (b *Bridge) settle(x session) {
 		}
 	}
 	for i := range x.legs {
-		if l := &x.legs[i]; l.takes() && l.stash == 0 && !x.legs[1-i].open() {
+		if l := &x.legs[i]; l.takes() && l.stash == 0 && !x.legs[1-i].open() && b.notify(x, i) {
 			unix.Shutdown(int(l.fd), unix.SHUT_WR) // ENOTCONN: it has just broken, which ends the direction as well
 			l.flags |= finished
 		}
 	}
-	if x.doomed() || x.over() {
+	if x.doomed() || x.condemned() || x.over() {
 		b.end(x, x.reason)
 	}
 }
@@ -123,32 +126,42 @@ func (b *Bridge) end(x session, why Reason) {
 	if x.doomed() {
 		why = StashFull
 	}
-	r := *x.record
+	r := *x.state
 	b.loop.Disarm(r.timer)
 	b.records.Free(x.id.index())
-	if why == Kicked {
-		b.release(r.legs[backend].stash)
-		r.legs[backend].stash = 0
+	if l := &r.legs[backend]; why == Kicked && l.stash != 0 {
+		b.release(l.stash)
+		l.stash = 0
+		b.detach(l) // it must not say more behind a gap
 	}
+	report := Report{Reason: why, Counters: b.count(&r)}
 	for i := range r.legs {
-		b.part(&r.legs[i])
+		l := &r.legs[i]
+		report.Unclean[i] = l.flags&unclean != 0
+		b.part(l, &r.legs[1-i])
+		b.release(l.raw)
+		b.detach(l)
 	}
 	if b.o.Ended != nil {
-		b.o.Ended(r.tag, Report{Reason: why, Counters: b.count(&r)})
+		b.o.Ended(r.tag, report)
 	}
 }
 
-// part closes one leg. What is stashed for it is handed to the engine, which delivers it as long as the peer takes it.
-func (b *Bridge) part(l *leg) {
+// part closes one leg. What is stashed for it is handed to the engine, which delivers it as long as the peer takes it. In
+// TLS its end is said as long as the other leg's input was not cut. A leg in TLS is closed at once only behind its FIN:
+// close_notify alone leaves that unread, and perhaps more.
+func (b *Bridge) part(l, other *leg) {
 	fd := int(l.fd)
 	switch {
 	case l.flags&truncated != 0:
 		unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 		b.loop.Close(fd)
-	case l.flags&broken != 0, l.flags&finished != 0 && !l.open():
+	case l.flags&broken != 0, l.flags&finished != 0 && !l.open() && (l.tls == 0 || l.flags&unclean != 0):
 		b.loop.Close(fd)
-	default:
+	case l.flags&finished != 0, other.flags&(unclean|broken) != 0:
 		b.loop.Retire(fd, b.stashes.bytes(l.stash))
+	default:
+		b.loop.Retire(fd, b.lastWords(l))
 	}
 	b.release(l.stash)
 }

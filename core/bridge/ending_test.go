@@ -17,8 +17,8 @@ func TestHalfClose(t *testing.T) {
 		"backend first": func(s *peers) (*peer, *peer) { return s.backend, s.client },
 	}
 	for name, order := range legs {
-		t.Run(name, func(t *testing.T) {
-			r := newRig(t, rigOptions{})
+		overLanes(t, func(t *testing.T, o rigOptions) {
+			r := newRig(t, o)
 			s := r.join(0)
 			first, second := order(s)
 			exchange(t, first, second, "last words")
@@ -32,8 +32,8 @@ func TestHalfClose(t *testing.T) {
 			if first == s.backend {
 				want = BackendClosed
 			}
-			if got := r.waitEnd(s.tag, want); got.ToBackend+got.ToClient != 10+13+11 {
-				t.Errorf("report: got %+v, want 34 bytes in all", got)
+			if got := r.waitEnd(s.tag, want); got.ToBackend+got.ToClient != 10+13+11 || got.Unclean != [2]bool{} {
+				t.Errorf("%s: report: got %+v, want 34 bytes in all, clean", name, got)
 			}
 		})
 	}
@@ -318,7 +318,7 @@ func TestJoinErrors(t *testing.T) {
 				if c.watch {
 					watchAll(b.loop, cl.near, ba.near)
 				}
-				if id, err := b.Join(Join{Client: cl.near, Backend: ba.near, ToBackend: make([]byte, c.tail)}); err == nil {
+				if id, err := b.Join(Join{Client: cl.leg(), Backend: ba.leg(), ToBackend: make([]byte, c.tail)}); err == nil {
 					t.Errorf("join: got %#x, want an error", id)
 				}
 				if got := b.Len(); got != 0 {

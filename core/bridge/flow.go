@@ -58,36 +58,55 @@ func (b *Bridge) relay(x session, i int) {
 	if from.flags&queued != 0 {
 		return
 	}
-	for spent := 0; from.open() && to.takes() && to.stash == 0 && !x.doomed(); {
+	for spent := 0; from.open() && to.takes() && to.stash == 0 && !x.doomed() && !x.condemned(); {
 		if spent >= engine.BudgetBytes {
 			b.later(x, i)
 			return
 		}
-		buf := b.loop.Buffer()[:b.readSize()]
-		n, err := unix.Read(int(from.fd), buf)
-		switch {
-		case err == unix.EINTR:
-		case err == unix.EAGAIN:
+		n, more := b.pull(x, i)
+		if !more {
 			return
-		case err != nil:
-			from.flags |= inputEnded
-			b.breakLeg(x, i)
-		case n == 0:
-			b.inputEnd(x, i)
-		default:
-			spent += n
-			b.pass(x, 1-i, buf[:n])
-			if n < len(buf) && from.flags&hungUp == 0 {
-				return
-			}
 		}
+		spent += n
 	}
 }
 
-// readSize is how much is read at once. A stash is at most as large as the read that it is the rest of.
-func (b *Bridge) readSize() int {
-	if b.o.Stash.scarce() {
+// pull reads leg i once and passes on what there was. spent is what was read, more whether the socket may hold more.
+func (b *Bridge) pull(x session, i int) (spent int, more bool) {
+	if x.legs[i].tls != 0 {
+		return b.pullRecords(x, i)
+	}
+	return b.pullPlain(x, i)
+}
+
+func (b *Bridge) pullPlain(x session, i int) (spent int, more bool) {
+	from := &x.legs[i]
+	buf := b.loop.Buffer()[:b.readSize(&x.legs[1-i])]
+	n, err := unix.Read(int(from.fd), buf)
+	switch {
+	case err == unix.EINTR:
+		return 0, true
+	case err == unix.EAGAIN:
+		return 0, false
+	case err != nil:
+		from.flags |= inputEnded
+		b.breakLeg(x, i)
+		return 0, false
+	case n == 0:
+		b.inputEnd(x, i)
+		return 0, false
+	}
+	b.pass(x, 1-i, buf[:n])
+	return n, n == len(buf) || from.flags&hungUp != 0
+}
+
+// readSize is how much is read at once for a leg. A stash is at most as large as the read that it is the rest of.
+func (b *Bridge) readSize(to *leg) int {
+	switch {
+	case b.o.Stash.scarce():
 		return recordBytes
+	case to.tls != 0:
+		return plainReadBytes
 	}
 	return engine.BufferBytes
 }
@@ -100,14 +119,28 @@ func (b *Bridge) later(x session, i int) {
 	}
 }
 
-// pass writes p to leg i and stashes what it does not take. The leg has no stash. p is the caller's again afterwards.
+// pass writes plaintext p to leg i and stashes what it does not take. The leg has no stash. p is the caller's again
+// afterwards.
 func (b *Bridge) pass(x session, i int, p []byte) {
-	if len(p) == 0 {
+	l := &x.legs[i]
+	if len(p) == 0 || !l.takes() {
 		return
 	}
-	l := &x.legs[i]
 	l.moved += uint64(len(p))
 	x.lastByte = b.loop.Now()
+	if l.tls != 0 {
+		var err error
+		if p, err = b.seal(l, p); err != nil {
+			b.breakLeg(x, i)
+			return
+		}
+	}
+	b.push(x, i, p)
+}
+
+// push sends p on leg i as it is and stashes what it does not take. The leg has no stash.
+func (b *Bridge) push(x session, i int, p []byte) {
+	l := &x.legs[i]
 	n, err := send(int(l.fd), p)
 	switch {
 	case err != nil:
@@ -138,6 +171,7 @@ func (b *Bridge) flush(x session, i int) {
 		return
 	}
 	b.drop(x, i)
+	b.answer(x, i)
 	b.later(x, 1-i)
 }
 

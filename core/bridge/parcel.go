@@ -5,27 +5,31 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"mailsplice/tlsx/record"
 )
 
-// parcelVersion is the first byte of Parcel.State. A version changes when a field does; lanes that carry keys bring
-// theirs in the block that each leg has for it.
-const parcelVersion = 1
+// parcelVersion is the first byte of Parcel.State. A version changes when a field does.
+const parcelVersion = 2
 
-// kept are the flags that travel. What the others say is learnt anew when the descriptors are watched.
-const kept = inputEnded | finished | broken
+// kept are the flags that travel. What the others say is learnt anew when the descriptors are watched; unopened is taken
+// for granted.
+const kept = inputEnded | finished | broken | unclean
 
 // Parcel is a session between two bridges, of one process or of two. Whoever holds it owns both descriptors, which are
 // watched by no loop.
 type Parcel struct {
 	Client, Backend int
-	// State is everything but the descriptors. It holds mail; the holder clears it after use.
+	// State is everything but the descriptors. It holds keys and mail; the holder clears it after use. A session with a leg in
+	// LaneConn stays in its process, since the goroutines behind the leg do.
 	State []byte
 }
 
 // image is a session's state as it travels:
 //
 //	version u8, reason u8, last byte i64, direction ended i64 (unix nanoseconds; 0: none has),
-//	for each leg, the client's first: lane u8, flags u8, moved u64, keys u32 and bytes, stash u32 and bytes
+//	for each leg, the client's first: lane u8, flags u16, moved u64, keys (record.Leg.Export), stash and raw, each a u32 and
+//	bytes
 //
 // in big-endian order. Deadlines follow from the two times by the Options of the bridge that imports.
 type image struct {
@@ -35,26 +39,28 @@ type image struct {
 }
 
 type legImage struct {
-	lane  lane
+	lane  Lane
 	flags flag
 	moved uint64
-	keys  []byte // empty for lanePlain
+	keys  []byte // LaneRecord only
 	stash []byte
+	raw   []byte // LaneRecord only
 }
 
 func (m *image) encode() []byte {
 	size := 18
 	for _, l := range m.legs {
-		size += 18 + len(l.keys) + len(l.stash)
+		size += 23 + len(l.keys) + len(l.stash) + len(l.raw)
 	}
 	p := append(make([]byte, 0, size), parcelVersion, byte(m.reason))
 	p = binary.BigEndian.AppendUint64(p, uint64(m.lastByte))
 	p = binary.BigEndian.AppendUint64(p, uint64(m.halved))
 	for _, l := range m.legs {
-		p = append(p, byte(l.lane), byte(l.flags))
+		p = binary.BigEndian.AppendUint16(append(p, byte(l.lane)), uint16(l.flags))
 		p = binary.BigEndian.AppendUint64(p, l.moved)
 		p = appendBlock(p, l.keys)
 		p = appendBlock(p, l.stash)
+		p = appendBlock(p, l.raw)
 	}
 	return p
 }
@@ -73,8 +79,8 @@ func decode(p []byte) (m image, err error) {
 	m.lastByte, m.halved = int64(r.uint64()), int64(r.uint64())
 	for i := range m.legs {
 		l := &m.legs[i]
-		l.lane, l.flags, l.moved = lane(r.byte()), flag(r.byte()), r.uint64()
-		l.keys, l.stash = r.block(), r.block()
+		l.lane, l.flags, l.moved = Lane(r.byte()), flag(r.uint16()), r.uint64()
+		l.keys, l.stash, l.raw = r.block(), r.block(), r.block()
 	}
 	switch {
 	case r.short:
@@ -104,6 +110,13 @@ func (r *reader) take(n int) []byte {
 func (r *reader) byte() byte {
 	if p := r.take(1); p != nil {
 		return p[0]
+	}
+	return 0
+}
+
+func (r *reader) uint16() uint16 {
+	if p := r.take(2); p != nil {
+		return binary.BigEndian.Uint16(p)
 	}
 	return 0
 }
@@ -150,16 +163,22 @@ func (m *image) check() error {
 
 func (l *legImage) check() error {
 	switch {
-	case l.lane != lanePlain:
+	case l.lane >= Lanes:
 		return fmt.Errorf("unknown lane %d", l.lane)
-	case len(l.keys) > 0:
-		return fmt.Errorf("%d bytes of keys on a plain lane", len(l.keys))
+	case l.lane != LaneRecord && len(l.keys)+len(l.raw) > 0:
+		return fmt.Errorf("%d bytes of keys and %d of records in lane %s", len(l.keys), len(l.raw), l.lane)
+	case l.lane != LaneRecord && l.flags&unclean != 0:
+		return fmt.Errorf("an end of TLS in lane %s", l.lane)
 	case l.flags&^kept != 0:
-		return fmt.Errorf("unknown flags %#x", uint8(l.flags&^kept))
-	case len(l.stash) > MaxTailBytes:
-		return fmt.Errorf("stash of %d bytes, allowed %d", len(l.stash), MaxTailBytes)
+		return fmt.Errorf("unknown flags %#x", uint16(l.flags&^kept))
+	case len(l.stash) > maxStashBytes:
+		return fmt.Errorf("stash of %d bytes, allowed %d", len(l.stash), maxStashBytes)
 	case len(l.stash) > 0 && l.flags&outputEnded != 0:
 		return fmt.Errorf("stash of %d bytes for a leg that takes none", len(l.stash))
+	case len(l.raw) > record.MaxRecord:
+		return fmt.Errorf("%d bytes unopened, allowed %d", len(l.raw), record.MaxRecord)
+	case len(l.raw) > 0 && l.flags&inputEnded != 0:
+		return fmt.Errorf("%d bytes unopened behind the end", len(l.raw))
 	}
 	return nil
 }
@@ -179,6 +198,8 @@ func (b *Bridge) Export(id ID) (*Parcel, error) {
 	}
 	m := b.imageOf(x)
 	p := &Parcel{Client: int(x.legs[client].fd), Backend: int(x.legs[backend].fd), State: m.encode()}
+	clear(m.legs[client].keys)
+	clear(m.legs[backend].keys)
 	b.remove(x)
 	return p, nil
 }
@@ -192,7 +213,10 @@ func (b *Bridge) imageOf(x session) (m image) {
 	}
 	for i := range x.legs {
 		l := &x.legs[i]
-		m.legs[i] = legImage{lane: lanePlain, flags: l.flags & kept, moved: l.moved, stash: b.stashes.bytes(l.stash)}
+		m.legs[i] = legImage{lane: l.lane, flags: l.flags & kept, moved: l.moved, stash: b.stashes.bytes(l.stash), raw: b.stashes.bytes(l.raw)}
+		if t := b.tlsOf(l); t != nil {
+			m.legs[i].keys = t.Export(nil)
+		}
 	}
 	return m
 }
@@ -209,10 +233,7 @@ func (b *Bridge) Import(p *Parcel, tag uint64) (ID, error) {
 	if err != nil {
 		return 0, fmt.Errorf("importing session: %w", err)
 	}
-	b.restore(x, &m)
-	if x.doomed() {
-		err = errors.New("no memory left for its stash")
-	} else {
+	if err = b.restore(x, &m); err == nil {
 		err = b.start(x, b.loop.Watch)
 	}
 	if err != nil {
@@ -226,7 +247,7 @@ func (b *Bridge) Import(p *Parcel, tag uint64) (ID, error) {
 
 // restore fills a new record. Times outside of the machine's uptime, as a clock that was set makes them, are brought to
 // its nearer end.
-func (b *Bridge) restore(x session, m *image) {
+func (b *Bridge) restore(x session, m *image) error {
 	now := b.loop.Now()
 	age := now - time.Now().UnixNano()
 	x.reason, x.lastByte = m.reason, max(1, min(m.lastByte+age, now))
@@ -234,9 +255,23 @@ func (b *Bridge) restore(x session, m *image) {
 		x.halved = max(1, min(m.halved+age, now))
 	}
 	for i := range m.legs {
-		x.legs[i].flags, x.legs[i].moved = m.legs[i].flags, m.legs[i].moved
-		if len(m.legs[i].stash) > 0 && !x.doomed() {
-			b.keep(x, i, m.legs[i].stash)
+		l := &m.legs[i]
+		x.legs[i].flags, x.legs[i].moved, x.legs[i].lane = l.flags, l.moved, l.lane
+		if l.lane == LaneRecord {
+			t, err := record.Import(l.keys)
+			if err == nil {
+				err = b.attach(x, i, &t, l.raw)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		if len(l.stash) > 0 && !x.doomed() {
+			b.keep(x, i, l.stash)
 		}
 	}
+	if x.doomed() {
+		return errors.New("no memory left for its stash")
+	}
+	return nil
 }

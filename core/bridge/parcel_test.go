@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"mailsplice/core/engine"
+	"mailsplice/tlsx/record"
 )
 
 // move takes a session to the other loop, as a live upgrade takes it to another process.
@@ -26,9 +27,11 @@ func (s *peers) move() error {
 	return err
 }
 
-func TestMoveUnderTraffic(t *testing.T) {
-	r := newRig(t, rigOptions{})
-	const sessions, size = 6, 16 << 20
+func TestMoveUnderTraffic(t *testing.T) { overLanes(t, moveUnderTraffic) }
+
+func moveUnderTraffic(t *testing.T, o rigOptions) {
+	r := newRig(t, o)
+	const sessions, size = 6, 8 << 20
 	var all []*peers
 	for i := range sessions {
 		all = append(all, r.join(i%2))
@@ -178,8 +181,8 @@ func TestImportEndBehindStash(t *testing.T) {
 	c, b := r.unix(), r.unix()
 	before := c.clog(t)
 	m := image{reason: BackendClosed, lastByte: time.Now().UnixNano(), halved: time.Now().UnixNano()}
-	m.legs[client] = legImage{lane: lanePlain, moved: 9, stash: []byte("* BYE\r\n")}
-	m.legs[backend] = legImage{lane: lanePlain, flags: inputEnded}
+	m.legs[client] = legImage{lane: LanePlain, moved: 9, stash: []byte("* BYE\r\n")}
+	m.legs[backend] = legImage{lane: LanePlain, flags: inputEnded}
 	s := &peers{r: r, client: c, backend: b, tag: 7}
 	r.far = append(r.far, c, b)
 	t.Cleanup(s.close)
@@ -232,13 +235,12 @@ func TestImportClampsTimes(t *testing.T) {
 	r.on(0, func(b *Bridge) {
 		for name, c := range cases {
 			x, err := b.add(-1, -1, 0)
-			if err != nil {
+			m := image{lastByte: c.lastByte, halved: c.halved}
+			if err = errors.Join(err, b.restore(x, &m)); err != nil {
 				t.Error(err)
 				return
 			}
-			m := image{lastByte: c.lastByte, halved: c.halved}
-			b.restore(x, &m)
-			if got := b.count(x.record).Quiet; got < 0 || got > c.wantQuietMax || x.lastByte < 1 {
+			if got := b.count(x.state).Quiet; got < 0 || got > c.wantQuietMax || x.lastByte < 1 {
 				t.Errorf("%s: silent for %v, last byte at %d", name, got, x.lastByte)
 			}
 			if again := b.imageOf(x); again.lastByte < 0 || (again.halved == 0) != (c.halved == 0) {
@@ -344,8 +346,8 @@ func watchable(t *testing.T, r *rig, fds ...int) {
 // sample is a state with something in every field.
 func sample() image {
 	m := image{reason: ClientClosed, lastByte: 1_800_000_000_000_000_000, halved: 1_800_000_000_000_000_001}
-	m.legs[client] = legImage{lane: lanePlain, flags: inputEnded, moved: 12345, stash: []byte("* OK")}
-	m.legs[backend] = legImage{lane: lanePlain, flags: finished, moved: 1 << 40}
+	m.legs[client] = legImage{lane: LanePlain, flags: inputEnded, moved: 12345, stash: []byte("* OK")}
+	m.legs[backend] = legImage{lane: LanePlain, flags: finished, moved: 1 << 40}
 	return m
 }
 
@@ -358,6 +360,9 @@ func TestDecode(t *testing.T) {
 		}
 		if len(got.legs[i].stash) == 0 {
 			got.legs[i].stash = nil
+		}
+		if len(got.legs[i].raw) == 0 {
+			got.legs[i].raw = nil
 		}
 	}
 	if err != nil || !reflect.DeepEqual(got, want) {
@@ -373,7 +378,7 @@ func TestDecodeErrors(t *testing.T) {
 	}
 	good := changed(func(*image) {})
 	version := bytes.Clone(good)
-	version[0] = 2
+	version[0] = 1
 	cases := map[string][]byte{
 		"unknown version":    version,
 		"one byte too many":  append(bytes.Clone(good), 0),
@@ -384,8 +389,12 @@ func TestDecodeErrors(t *testing.T) {
 		"end without a time": changed(func(m *image) { m.halved = 0 }),
 		"unknown lane":       changed(func(m *image) { m.legs[0].lane = 9 }),
 		"keys on plain":      changed(func(m *image) { m.legs[0].keys = []byte("k") }),
+		"records on plain":   changed(func(m *image) { m.legs[0].raw = []byte("r") }),
+		"TLS end on plain":   changed(func(m *image) { m.legs[0].flags |= unclean }),
+		"oversize record":    changed(func(m *image) { m.legs[1].lane = LaneRecord; m.legs[1].raw = make([]byte, record.MaxRecord+1) }),
+		"record after end":   changed(func(m *image) { m.legs[0].lane = LaneRecord; m.legs[0].raw = []byte("r") }),
 		"unknown flag":       changed(func(m *image) { m.legs[1].flags |= truncated }),
-		"oversize stash":     changed(func(m *image) { m.legs[0].stash = make([]byte, MaxTailBytes+1) }),
+		"oversize stash":     changed(func(m *image) { m.legs[0].stash = make([]byte, maxStashBytes+1) }),
 		"stash after end":    changed(func(m *image) { m.legs[1].stash = []byte("x") }),
 		"shut too early":     changed(func(m *image) { m.legs[0].flags = 0 }),
 	}
@@ -406,7 +415,7 @@ func TestDecodeErrors(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	m := sample()
 	f.Add(m.encode())
-	f.Add((&image{legs: [2]legImage{{lane: lanePlain}, {lane: lanePlain}}}).encode())
+	f.Add((&image{legs: [2]legImage{{lane: LanePlain}, {lane: LanePlain}}}).encode())
 	f.Add([]byte{parcelVersion})
 	f.Fuzz(func(t *testing.T, p []byte) {
 		m, err := decode(p)
@@ -417,8 +426,8 @@ func FuzzDecode(f *testing.F) {
 			t.Errorf("encoded again: got %x, want %x", got, p)
 		}
 		for _, l := range m.legs {
-			if len(l.stash) > MaxTailBytes || len(l.keys) > 0 {
-				t.Errorf("accepted a stash of %d bytes, keys of %d", len(l.stash), len(l.keys))
+			if len(l.stash) > maxStashBytes || len(l.raw) > record.MaxRecord || l.lane != LaneRecord && len(l.keys) > 0 {
+				t.Errorf("accepted a stash of %d bytes, %d unopened, keys of %d", len(l.stash), len(l.raw), len(l.keys))
 			}
 		}
 	})

@@ -11,7 +11,7 @@ const (
 var legNames = [2]string{"client", "backend"}
 
 // flag is a set of things known about a leg.
-type flag uint8
+type flag uint16
 
 const (
 	inputEnded  flag = 1 << iota // nothing more will be read from it: its end or an error was read
@@ -21,20 +21,21 @@ const (
 	gone                         // it was reported as shut in both directions or in error
 	queued                       // it is on the ready list and will be read in its turn
 	truncated                    // bytes meant for it were dropped for their memory
+	unclean                      // its input ended without close_notify, which a leg in TLS owes
+	unopened                     // raw may hold whole records
+	condemned                    // its peer broke the rules of TLS, or has sent an alert
 	outputEnded = finished | broken
 )
 
-// lane says how a leg's bytes are carried. The others of DESIGN 3.11 have their seat here.
-type lane uint8
-
-const lanePlain lane = 1 // read(2) and sendmsg(2) on the descriptor
-
 // leg is one transport of a session.
 type leg struct {
-	moved uint64 // bytes taken for it from the other leg
+	moved uint64 // bytes of plaintext taken for it from the other leg
 	fd    int32
-	stash handle // what it has not taken yet; 0: nothing
+	stash handle // what it has not taken yet, sealed in LaneRecord; 0: nothing
+	raw   handle // what was read from it and not opened yet: a partial record; 0: nothing
+	tls   uint32 // its state in the slab of sealed legs; 0: none
 	flags flag
+	lane  Lane
 }
 
 // open tells whether the leg may still be read.
@@ -43,8 +44,8 @@ func (l *leg) open() bool { return l.flags&inputEnded == 0 }
 // takes tells whether writing to the leg makes sense: it is neither shut nor broken.
 func (l *leg) takes() bool { return l.flags&outputEnded == 0 }
 
-// record is what a joined session costs.
-type record struct {
+// state is what a joined session costs.
+type state struct {
 	legs     [2]leg
 	tag      uint64
 	lastByte int64 // when a byte was last read or written, in the loop's nanoseconds
@@ -53,21 +54,24 @@ type record struct {
 	reason   Reason // the first cause of an end; 0: none yet
 }
 
+// condemned tells that the session ends at once because of what one of its peers did in TLS.
+func (r *state) condemned() bool { return (r.legs[client].flags|r.legs[backend].flags)&condemned != 0 }
+
 // doomed tells that the session was chosen to be ended for its memory, and waits on the ready list for that.
-func (r *record) doomed() bool { return r.reason == StashFull }
+func (r *state) doomed() bool { return r.reason == StashFull }
 
 // blame notes the first cause of the end.
-func (r *record) blame(why Reason) {
+func (r *state) blame(why Reason) {
 	if r.reason == 0 {
 		r.reason = why
 	}
 }
 
 // over tells that both directions have ended: neither leg can be written to any more.
-func (r *record) over() bool { return !r.legs[client].takes() && !r.legs[backend].takes() }
+func (r *state) over() bool { return !r.legs[client].takes() && !r.legs[backend].takes() }
 
-// session is a record with its name.
+// session is a state with its name.
 type session struct {
 	id ID
-	*record
+	*state
 }

@@ -1,11 +1,21 @@
 package bridge
 
 import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
+	"math/big"
+	mrand "math/rand/v2"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -15,6 +25,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mailsplice/core/engine"
+	"mailsplice/tlsx/record"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -28,6 +39,7 @@ type rig struct {
 	engine  *engine.Engine
 	bridges []*Bridge
 	stash   *Budget
+	lanes   [2]Lane
 	ended   chan ending
 	lastTag atomic.Uint64
 	far     []net.Conn
@@ -41,6 +53,17 @@ type ending struct {
 type rigOptions struct {
 	idle, halfClosed time.Duration
 	stashBytes       int64
+	lanes            [2]Lane // of the legs that rig.join makes
+}
+
+// overLanes runs a test over every pair of lanes, each other's oracle (DESIGN 3.11). The rig asserts at its end that the
+// sessions were in the lanes they were meant for.
+func overLanes(t *testing.T, test func(t *testing.T, o rigOptions)) {
+	for _, c := range []Lane{LanePlain, LaneRecord} {
+		for _, b := range []Lane{LanePlain, LaneRecord} {
+			t.Run(c.String()+" "+b.String(), func(t *testing.T) { test(t, rigOptions{lanes: [2]Lane{c, b}}) })
+		}
+	}
 }
 
 // newRig checks at the test's end that every descriptor and every byte of stash was given back.
@@ -48,7 +71,7 @@ func newRig(t testing.TB, o rigOptions) *rig {
 	t.Helper()
 	warmPoller(t)
 	before := openFDs(t)
-	r := &rig{t: t, stash: NewBudget(max(o.stashBytes, 1)), ended: make(chan ending, 20000)}
+	r := &rig{t: t, stash: NewBudget(max(o.stashBytes, 1)), lanes: o.lanes, ended: make(chan ending, 20000)}
 	if o.stashBytes == 0 {
 		r.stash = NewBudget(256 << 20)
 	}
@@ -154,20 +177,110 @@ type peers struct {
 
 // peer is a far end, and the near descriptor that the bridge gets.
 type peer struct {
-	net.Conn
-	near int
+	net.Conn          // a *tls.Conn for LaneRecord
+	below    net.Conn // its transport
+	near     int
+	tls      *record.Leg // of the near end
 }
 
-func (p *peer) closeWrite() error { return p.Conn.(interface{ CloseWrite() error }).CloseWrite() }
+func (p *peer) leg() Leg {
+	if p.tls != nil {
+		return Leg{FD: p.near, Lane: LaneRecord, TLS: p.tls}
+	}
+	return Leg{FD: p.near}
+}
+
+// closeWrite ends the far end's output, in TLS by close_notify and FIN.
+func (p *peer) closeWrite() error {
+	if t, ok := p.Conn.(*tls.Conn); ok {
+		if err := t.CloseWrite(); err != nil {
+			return err
+		}
+	}
+	return p.cut()
+}
+
+// cut is closeWrite without a word of TLS.
+func (p *peer) cut() error { return p.below.(interface{ CloseWrite() error }).CloseWrite() }
 
 // reset has the far end send RST.
 func (p *peer) reset() {
-	p.Conn.(*net.TCPConn).SetLinger(0)
-	p.Conn.Close()
+	p.below.(*net.TCPConn).SetLinger(0)
+	p.below.Close()
 }
 
-// tcp is a connection over loopback.
-func (r *rig) tcp() *peer {
+// secure makes TLS of a new connection: the near end plays the server on a client's leg, and the client on a backend's.
+func (p *peer) secure(t testing.TB, near net.Conn, leg int) {
+	t.Helper()
+	var log bytes.Buffer
+	server := &tls.Config{Certificates: []tls.Certificate{certificate(t)}, SessionTicketsDisabled: true, MinVersion: tls.VersionTLS13}
+	client := &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}
+	ours, far := tls.Server(near, server), tls.Client(p.below, client)
+	server.KeyLogWriter = &log
+	if leg == backend {
+		ours, far = tls.Client(near, client), tls.Server(p.below, server)
+	}
+	done := make(chan error, 1)
+	go func() { done <- ours.Handshake() }() // ends with the far end's
+	if err := errors.Join(far.Handshake(), <-done); err != nil {
+		t.Fatal(err)
+	}
+	p.Conn, p.tls = far, takeOver(t, log.String(), far.ConnectionState().CipherSuite, leg)
+}
+
+// takeOver makes the near end's leg of a key log.
+func takeOver(t testing.TB, log string, suite uint16, leg int) *record.Leg {
+	t.Helper()
+	half := func(label string) record.Half {
+		_, line, _ := strings.Cut(log, label+" ")
+		line, _, _ = strings.Cut(line, "\n")
+		_, secret, _ := strings.Cut(line, " ")
+		raw, err := hex.DecodeString(secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, err := record.NewHalf13(suite, raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return h
+	}
+	in, out, role := half("CLIENT_TRAFFIC_SECRET_0"), half("SERVER_TRAFFIC_SECRET_0"), record.AsServer
+	if leg == backend {
+		in, out, role = out, in, record.AsClient
+	}
+	l, err := record.NewLeg(role, in, out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &l
+}
+
+// certificate is one for all tests; nobody looks at it.
+var certificate = func() func(testing.TB) tls.Certificate {
+	var once sync.Once
+	var c tls.Certificate
+	return func(t testing.TB) tls.Certificate {
+		once.Do(func() {
+			key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+			if err != nil {
+				t.Fatal(err)
+			}
+			der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: big.NewInt(1)}, &x509.Certificate{}, &key.PublicKey, key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c = tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+		})
+		return c
+	}
+}()
+
+// tcp is a plain connection over loopback.
+func (r *rig) tcp() *peer { return r.dial(LanePlain, client) }
+
+// dial is a connection over loopback, in the lane.
+func (r *rig) dial(lane Lane, leg int) *peer {
 	r.t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -182,7 +295,12 @@ func (r *rig) tcp() *peer {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return &peer{far, steal(r.t, c.(*net.TCPConn))}
+	p := &peer{Conn: far, below: far}
+	if lane == LaneRecord {
+		p.secure(r.t, c, leg)
+	}
+	p.near = steal(r.t, c.(*net.TCPConn))
+	return p
 }
 
 // steal duplicates a connection's descriptor out of Go's poller.
@@ -213,7 +331,7 @@ func (r *rig) unix() *peer {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return &peer{far, p[1]}
+	return &peer{Conn: far, below: far, near: p[1]}
 }
 
 func socketpair(t testing.TB) [2]int {
@@ -227,6 +345,9 @@ func socketpair(t testing.TB) [2]int {
 // clog fills the socket towards the far end, which is told to hold little and never more, and returns how many bytes
 // that took. TCP may take more for a moment after it first refused.
 func (p *peer) clog(t testing.TB) (total int) {
+	if p.tls != nil {
+		t.Fatal("bug in the test: zeros are no records")
+	}
 	if far, ok := p.Conn.(*net.TCPConn); ok {
 		far.SetReadBuffer(8 << 10)
 		unix.SetsockoptInt(p.near, unix.SOL_SOCKET, unix.SO_SNDBUF, 32<<10)
@@ -262,18 +383,28 @@ func (p *peer) fill(t testing.TB) (total int) {
 	}
 }
 
-// join makes a session of two TCP legs.
-func (r *rig) join(loop int) *peers { return r.joinLegs(loop, r.tcp(), r.tcp(), Join{}) }
+// join makes a session of two TCP legs, in the rig's lanes.
+func (r *rig) join(loop int) *peers {
+	return r.joinLegs(loop, r.dial(r.lanes[client], client), r.dial(r.lanes[backend], backend), Join{})
+}
 
 // joinLegs makes a session of the legs, with the tails of j.
 func (r *rig) joinLegs(loop int, client, backend *peer, j Join) *peers {
 	r.t.Helper()
+	return r.joinAs(loop, client, backend, client.leg(), backend.leg(), j)
+}
+
+// joinAs is joinLegs with legs that say more than their peers know.
+func (r *rig) joinAs(loop int, client, backend *peer, cl, bl Leg, j Join) *peers {
+	r.t.Helper()
 	s := &peers{r: r, client: client, backend: backend, loop: loop, tag: r.lastTag.Add(1)}
-	j.Client, j.Backend, j.Tag = client.near, backend.near, s.tag
+	j.Client, j.Backend, j.Tag = cl, bl, s.tag
 	var err error
 	r.on(loop, func(b *Bridge) {
-		watchAll(b.loop, j.Client, j.Backend)
-		s.id, err = b.Join(j)
+		watchAll(b.loop, client.near, backend.near)
+		if s.id, err = b.Join(j); err == nil {
+			r.checkLanes(b, s)
+		}
 	})
 	if err != nil {
 		r.t.Fatal(err)
@@ -281,6 +412,16 @@ func (r *rig) joinLegs(loop int, client, backend *peer, j Join) *peers {
 	r.far = append(r.far, client, backend)
 	r.t.Cleanup(s.close)
 	return s
+}
+
+// checkLanes wants a session in the lanes that its peers ask for.
+func (r *rig) checkLanes(b *Bridge, s *peers) {
+	x, _ := b.find(s.id)
+	for i, p := range []*peer{s.client, s.backend} {
+		if l := &x.legs[i]; (p.tls != nil) != (l.lane == LaneRecord) || (p.tls != nil) != (b.tlsOf(l) != nil) {
+			r.t.Errorf("leg of the %s: got lane %v", legNames[i], l.lane)
+		}
+	}
 }
 
 // watchAll does what the owner of the legs did before the join: kind 0 is harmless.
@@ -350,7 +491,7 @@ func brief(p []byte) string {
 
 // randomText is n bytes that are not all alike.
 func randomText(n int) string {
-	rng := rand.New(rand.NewPCG(uint64(n), 1))
+	rng := mrand.New(mrand.NewPCG(uint64(n), 1))
 	p := make([]byte, n)
 	for i := range p {
 		p[i] = byte(rng.Uint32())

@@ -10,12 +10,16 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mailsplice/core/engine"
+	"mailsplice/tlsx/record"
 )
 
 // The plain part of the budget of DESIGN 4.
 func TestRecordSize(t *testing.T) {
-	if got := unsafe.Sizeof(record{}); got > 120 {
-		t.Errorf("record: got %d bytes, want at most 120", got)
+	if got := unsafe.Sizeof(state{}); got > 120 {
+		t.Errorf("state: got %d bytes, want at most 120", got)
+	}
+	if got := 2*unsafe.Sizeof(record.Leg{}) + unsafe.Sizeof(state{}); got > 580 {
+		t.Errorf("state of a session with TLS on both legs: got %d bytes, want at most 580", got)
 	}
 }
 
@@ -35,7 +39,7 @@ func TestManyIdleSessions(t *testing.T) {
 		}
 		r.on(i%2, func(b *Bridge) {
 			watchAll(b.loop, client, p[0])
-			if _, err := b.Join(Join{Client: client, Backend: p[0], Tag: uint64(i)}); err != nil {
+			if _, err := b.Join(Join{Client: Leg{FD: client}, Backend: Leg{FD: p[0]}, Tag: uint64(i)}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -45,7 +49,7 @@ func TestManyIdleSessions(t *testing.T) {
 	exchange(t, last, first, "back again")
 	mapped := r.bridges[0].MappedBytes() + r.bridges[1].MappedBytes()
 	grown := int64(liveHeap()) - int64(heap)
-	t.Logf("%d idle sessions: record %d bytes, mapped %d, Go heap %d bytes a session", sessions, unsafe.Sizeof(record{}),
+	t.Logf("%d idle sessions: record %d bytes, mapped %d, Go heap %d bytes a session", sessions, unsafe.Sizeof(state{}),
 		mapped/sessions, grown/sessions)
 	if got := runtime.NumGoroutine(); got > goroutines {
 		t.Errorf("goroutines: got %d, were %d", got, goroutines)

@@ -9,7 +9,9 @@ import (
 // a full read's buffer for a rest of a few bytes, and what is pinned is what Budget counts.
 const (
 	minStashBytes = 1 << 10
-	stashClasses  = 9 // up to MaxTailBytes
+	stashClasses  = 10 // up to maxStashBytes
+	// maxStashBytes is a tail of MaxTailBytes in records, and an alert.
+	maxStashBytes = MaxTailBytes + MaxTailBytes/64
 	// spareBytes bounds the buffers that a loop keeps for reuse; they are outside the budget.
 	spareBytes = 1 << 20
 )
@@ -144,10 +146,30 @@ func (t *stashes) largest(class int) (ID, bool) {
 	return 0, false
 }
 
-// keep stashes p for leg i. When the budget is used up, the session of this loop that pins the largest stash is doomed
-// to make room, or this one when no other pins as much.
+// keep stashes p for leg i.
 func (b *Bridge) keep(x session, i int, p []byte) {
-	class := classOf(len(p))
+	if b.reserve(x, len(p)) {
+		x.legs[i].stash = b.stashes.put(x.id, p)
+	} else {
+		x.legs[i].flags |= truncated
+	}
+}
+
+// keepRaw keeps what was read from leg i and cannot be opened yet.
+func (b *Bridge) keepRaw(x session, i int, p []byte) {
+	switch {
+	case len(p) == 0:
+	case b.reserve(x, len(p)):
+		x.legs[i].raw = b.stashes.put(x.id, p)
+	default:
+		x.legs[1-i].flags |= truncated
+	}
+}
+
+// reserve makes room for n bytes. When the budget is used up, the session of this loop that pins the largest stash is
+// doomed for it, or this one when no other pins as much: then there is no room.
+func (b *Bridge) reserve(x session, n int) bool {
+	class := classOf(n)
 	for !b.o.Stash.reserve(int64(classBytes(class))) {
 		owner, ok := b.stashes.largest(class)
 		if !ok {
@@ -156,11 +178,10 @@ func (b *Bridge) keep(x session, i int, p []byte) {
 		victim, _ := b.find(owner)
 		b.doom(victim)
 		if owner == x.id {
-			x.legs[i].flags |= truncated
-			return
+			return false
 		}
 	}
-	x.legs[i].stash = b.stashes.put(x.id, p)
+	return true
 }
 
 // doom frees a session's stashes at once; the session itself ends in its turn, since the caller is amid another one and
@@ -168,10 +189,13 @@ func (b *Bridge) keep(x session, i int, p []byte) {
 func (b *Bridge) doom(x session) {
 	x.reason = StashFull
 	for i := range x.legs {
-		if x.legs[i].stash != 0 {
+		if x.legs[i].stash != 0 || x.legs[1-i].raw != 0 {
 			x.legs[i].flags |= truncated
-			b.drop(x, i)
 		}
+		b.drop(x, i)
+	}
+	for i := range x.legs {
+		b.dropRaw(x, i)
 	}
 	b.loop.Later(b.token(x.id, client), 0)
 }
@@ -180,6 +204,12 @@ func (b *Bridge) doom(x session) {
 func (b *Bridge) drop(x session, i int) {
 	b.release(x.legs[i].stash)
 	x.legs[i].stash = 0
+}
+
+// dropRaw gives up what was read from leg i and not opened.
+func (b *Bridge) dropRaw(x session, i int) {
+	b.release(x.legs[i].raw)
+	x.legs[i].raw = 0
 }
 
 func (b *Bridge) release(h handle) {

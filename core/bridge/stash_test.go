@@ -19,7 +19,7 @@ func TestStashClasses(t *testing.T) {
 			t.Errorf("buffer for %d bytes: got %d, want %d", c.n, got, c.want)
 		}
 	}
-	if got := classOf(MaxTailBytes); got != stashClasses-1 {
+	if got := classOf(maxStashBytes); got != stashClasses-1 {
 		t.Errorf("class of the longest tail: got %d, want %d", got, stashClasses-1)
 	}
 }

@@ -1,0 +1,65 @@
+package bridge
+
+import "mailsplice/tlsx/record"
+
+// Lane says how a leg's bytes are carried (DESIGN 3.11). The numbers travel in a Parcel.
+type Lane uint8
+
+// The lanes, cheap ones first. splice and ktls have their seat between them.
+const (
+	// LanePlain: read(2) and sendmsg(2) on the descriptor.
+	LanePlain Lane = iota
+	// LaneRecord: the descriptor carries TLS records, which the bridge opens and seals itself.
+	LaneRecord
+	// LaneConn: crypto/tls has the connection; the descriptor is one end of a socket pair, with plaintext.
+	LaneConn
+	// Lanes is their number.
+	Lanes
+)
+
+// String is the lane as metrics and GET /connections show it.
+func (l Lane) String() string {
+	switch l {
+	case LanePlain:
+		return "plain"
+	case LaneRecord:
+		return "record"
+	case LaneConn:
+		return "conn"
+	}
+	return "unknown"
+}
+
+// Leg is one transport that is about to become part of a session.
+type Leg struct {
+	// FD is a connected, non-blocking stream socket that the Bridge's loop watches, under any token.
+	FD   int
+	Lane Lane
+	// TLS is where a leg of LaneRecord stands. Join moves it: what is left behind is dead.
+	TLS *record.Leg
+	// Raw is what was read from a leg of LaneRecord and not opened yet, at most record.MaxRecord bytes. Join copies it.
+	Raw []byte
+}
+
+// keyringSlots is how many legs' expanded keys a loop keeps, 2.7 KB each (record.Keys). Legs beyond it share slots: they
+// expand their keys anew when they take turns, which costs them half a microsecond, and never fail.
+const keyringSlots = 256
+
+// keyring holds the expanded keys of the legs that were busy last. Its size does not depend on the number of sessions.
+type keyring [keyringSlots]*record.Keys
+
+// of is where the keys of sealed leg h belong. What another leg has left there is recognised as foreign by record.Keys.
+func (k *keyring) of(h uint32) *record.Keys {
+	slot := &k[h%keyringSlots]
+	if *slot == nil {
+		*slot = new(record.Keys)
+	}
+	return *slot
+}
+
+// forget drops what a leg that has ended may have left.
+func (k *keyring) forget(h uint32) {
+	if slot := k[h%keyringSlots]; slot != nil {
+		slot.Drop()
+	}
+}

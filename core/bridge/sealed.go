@@ -1,0 +1,219 @@
+package bridge
+
+import (
+	"fmt"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"mailsplice/tlsx/record"
+)
+
+// cipherReadBytes is how much ciphertext is read at once. What its records hold fits, sealed again with the longest
+// overhead of any suite, into the stash class of 64 KiB.
+const cipherReadBytes = 63 << 10
+
+// plainReadBytes is how much is read at once from a plain leg for a sealed one: three full records and a rest that
+// together, sealed, fit into 64 KiB.
+const plainReadBytes = cipherReadBytes
+
+// tlsOf is where leg l stands in TLS; nil for a lane in which the descriptor carries plaintext.
+func (b *Bridge) tlsOf(l *leg) *record.Leg {
+	if l.tls == 0 {
+		return nil
+	}
+	return b.sealed.Live(l.tls)
+}
+
+// attach gives leg i the TLS state t, which is moved, and what was read and not opened yet.
+func (b *Bridge) attach(x session, i int, t *record.Leg, raw []byte) error {
+	if t == nil || t.Version() == 0 {
+		return fmt.Errorf("leg of the %s: no keys for lane %s", legNames[i], LaneRecord)
+	}
+	if len(raw) > record.MaxRecord {
+		return fmt.Errorf("leg of the %s: %d bytes unopened, allowed %d", legNames[i], len(raw), record.MaxRecord)
+	}
+	index, _, v, err := b.sealed.New()
+	if err != nil {
+		return err
+	}
+	*v = *t
+	t.Wipe()
+	x.legs[i].tls = index
+	if len(raw) > 0 {
+		b.keepRaw(x, i, raw)
+		x.legs[i].flags |= unopened
+	}
+	return nil
+}
+
+// detach wipes the TLS state of a leg.
+func (b *Bridge) detach(l *leg) {
+	if l.tls == 0 {
+		return
+	}
+	b.keys.forget(l.tls)
+	b.tlsOf(l).Wipe()
+	b.sealed.Free(l.tls)
+	l.tls = 0
+}
+
+// pullRecords reads ciphertext of leg i once, behind what is kept of a partial record, and passes on what whole records
+// hold. spent is what was read, more whether the socket may hold more.
+func (b *Bridge) pullRecords(x session, i int) (spent int, more bool) {
+	from := &x.legs[i]
+	kept := b.stashes.bytes(from.raw)
+	have := len(kept)
+	buf := b.loop.Buffer()
+	if from.flags&unopened != 0 {
+		from.flags &^= unopened
+		copy(buf, kept)
+		b.dropRaw(x, i)
+		b.open(x, i, buf[:have])
+		return have, true
+	}
+	limit := cipherReadBytes
+	if b.o.Stash.scarce() {
+		limit = record.MaxRecord
+	}
+	n, err := unix.Read(int(from.fd), buf[have:limit])
+	switch {
+	case err == unix.EINTR:
+		return 0, true
+	case err == unix.EAGAIN:
+		return 0, false
+	case err != nil:
+		from.flags |= inputEnded | unclean
+		b.breakLeg(x, i)
+		return 0, false
+	case n == 0: // without close_notify, else the leg would not be read any more
+		from.flags |= unclean
+		b.dropRaw(x, i)
+		b.inputEnd(x, i)
+		return 0, false
+	}
+	copy(buf, kept)
+	b.dropRaw(x, i)
+	b.open(x, i, buf[:have+n])
+	return n, have+n == limit || from.flags&hungUp != 0
+}
+
+// open opens every whole record of input, which lies in the loop's buffer, and passes on what they hold in one piece, so
+// that small records leave as full ones. A partial record is kept.
+func (b *Bridge) open(x session, i int, input []byte) {
+	from := &x.legs[i]
+	t, keys := b.tlsOf(from), b.keys.of(from.tls)
+	var plain []byte
+	for {
+		got, err := t.Open(keys, input)
+		if err != nil {
+			b.pass(x, 1-i, plain)
+			b.violated(x, i, err)
+			return
+		}
+		switch got.Kind {
+		case record.NeedMore:
+			b.pass(x, 1-i, plain)
+			b.keepRaw(x, i, input)
+			b.answer(x, i)
+			return
+		case record.Closed:
+			b.pass(x, 1-i, plain)
+			b.inputEnd(x, i) // what comes behind close_notify is nothing to anybody (RFC 8446 6.1)
+			return
+		case record.Data:
+			// Moved down over the header and tag between two records: in place, since plain ends before got.Plain begins.
+			if plain == nil {
+				plain = got.Plain
+			} else {
+				plain = append(plain, got.Plain...)
+			}
+		}
+		input = input[got.Consumed:]
+	}
+}
+
+// answer seals the KeyUpdate that leg i's peer has asked for, once nothing waits in front of it: a peer that does not read
+// cannot make answers pile up. Data for the leg takes it along.
+func (b *Bridge) answer(x session, i int) {
+	l := &x.legs[i]
+	if t := b.tlsOf(l); t != nil && t.Owes() && l.takes() && l.stash == 0 {
+		if out, err := t.Seal(b.keys.of(l.tls), b.out[:0], nil); err == nil {
+			b.push(x, i, out)
+		} else {
+			b.breakLeg(x, i)
+		}
+	}
+}
+
+// seal makes records of p for leg i. They lie in the loop's scratch.
+func (b *Bridge) seal(l *leg, p []byte) ([]byte, error) {
+	out, err := b.tlsOf(l).Seal(b.keys.of(l.tls), b.out[:0], p)
+	b.keepScratch(out)
+	return out, err
+}
+
+// maxScratchBytes bounds the scratch that a loop keeps; a tail may need more once.
+const maxScratchBytes = 128 << 10
+
+func (b *Bridge) keepScratch(p []byte) {
+	if cap(p) <= maxScratchBytes {
+		b.out = p[:0]
+	}
+}
+
+// violated ends the session because of what leg i's peer has done: it gets the alert that says so, or has sent one.
+func (b *Bridge) violated(x session, i int, cause error) {
+	l := &x.legs[i]
+	l.flags |= inputEnded | unclean
+	b.dropRaw(x, i)
+	x.blame([2]Reason{ClientTLS, BackendTLS}[i])
+	b.halve(x)
+	l.flags |= condemned
+	if !l.takes() {
+		return
+	}
+	out, err := b.tlsOf(l).AppendClose(b.keys.of(l.tls), b.out[:0], cause)
+	if err != nil || len(out) == 0 {
+		return
+	}
+	if l.stash == 0 {
+		b.push(x, i, out)
+		return
+	}
+	behind := slices.Concat(b.stashes.bytes(l.stash), out)
+	b.drop(x, i)
+	b.keep(x, i, behind)
+}
+
+// notify ends what we send on leg i in the words of TLS: close_notify, if the input that it passes on has ended as it
+// should; a stream that was cut must not look complete. It reports that nothing is left to be sent.
+func (b *Bridge) notify(x session, i int) bool {
+	l := &x.legs[i]
+	t := b.tlsOf(l)
+	if t == nil || t.OutClosed() || x.legs[1-i].flags&(unclean|broken) != 0 {
+		return true
+	}
+	out, err := t.AppendClose(b.keys.of(l.tls), b.out[:0], nil)
+	if err != nil { // without numbers left: FIN must do
+		return true
+	}
+	b.push(x, i, out)
+	return l.takes() && l.stash == 0
+}
+
+// lastWords is what is still to be sent on a leg that we end ourselves: its stash, and in TLS our close_notify. It is
+// valid until the scratch is used again.
+func (b *Bridge) lastWords(l *leg) []byte {
+	rest := b.stashes.bytes(l.stash)
+	t := b.tlsOf(l)
+	if t == nil || t.OutClosed() {
+		return rest
+	}
+	out, err := t.AppendClose(b.keys.of(l.tls), append(b.out[:0], rest...), nil)
+	b.keepScratch(out)
+	if err != nil {
+		return rest
+	}
+	return out
+}
