@@ -18,11 +18,8 @@ var unbuiltFeatures = []unbuilt{
 	{"the io_uring engine", when("server.engine", func(c *Config) bool { return c.Server.Engine == EngineURing })},
 	{"a limit for each client address", when("server.max_sessions_per_ip", func(c *Config) bool { return c.Server.MaxSessionsPerIP > 0 })},
 	{"changing user", whenSet("server.user", "server.group")},
-	{"TLS settings towards clients", whenSet("tls.protocols")},
 	{"listeners for other protocols than imap", eachListener("protocol", func(l *Listener) bool { return l.Protocol != IMAP })},
-	{"TLS on listeners", eachListener("tls", func(l *Listener) bool { return l.TLS != TLSPlain })},
 	{"reading PROXY headers", eachListener("proxy_protocol", func(l *Listener) bool { return l.ProxyProtocol != ProxyOff })},
-	{"TLS to backends", encryptedLegs},
 	{"mappings in redis or sql", when("mapping.source", func(c *Config) bool { return c.Mapping.Source != SourceFile })},
 	{"the HTTP front", whenSet("http")},
 	{"the plain metrics listener", whenSet("metrics")},
@@ -65,26 +62,4 @@ func eachListener(key string, asked func(*Listener) bool) func(*Config) []string
 		}
 		return keys
 	}
-}
-
-// destinationTLSKeys have a meaning only on encrypted legs.
-var destinationTLSKeys = []string{"tls_server_name", "tls_pinned_cert_sha256", "tls_allow_invalid_certs", "tls_client_cert",
-	"tls_client_key", "tls_ca", "tls_post_quantum"}
-
-// encryptedLegs names imap legs with TLS and the keys that say how. Endpoints of other protocols ask for nothing by
-// themselves: only a listener would use them.
-func encryptedLegs(c *Config) (keys []string) {
-	for _, d := range c.Destinations {
-		e := d.Endpoint(IMAP)
-		if e == nil || e.TLS == TLSPlain {
-			continue
-		}
-		keys = append(keys, endpointKey(d, e)+".tls")
-		for _, key := range destinationTLSKeys {
-			if path := "destination." + d.Name + "." + key; c.IsSet(path) {
-				keys = append(keys, path)
-			}
-		}
-	}
-	return keys
 }

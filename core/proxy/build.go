@@ -16,7 +16,6 @@ import (
 	"mailsplice/core/store/file"
 	"mailsplice/protocols/imap"
 	"mailsplice/protocols/sasl"
-	"mailsplice/tlsx"
 )
 
 // resolver is Go's own, so that a lookup is a goroutine and not a thread (DESIGN 5, CGO_ENABLED=0).
@@ -95,8 +94,8 @@ func isLocal(a netip.Addr) bool {
 }
 
 // destinations turns the configured ones into the session's.
-func destinations(cfg *config.Config) (list []*session.Destination) {
-	for _, d := range cfg.Destinations {
+func destinations(sec *security) (list []*session.Destination, err error) {
+	for _, d := range sec.cfg.Destinations {
 		x := &session.Destination{Name: d.Name, Hosts: d.Hosts, HideAuthErrors: d.HideAuthErrors, AllowPlaintextAuth: d.AllowPlaintextAuth,
 			Legs: map[session.Protocol]session.Leg{}}
 		if len(d.SourceIPs) > 0 {
@@ -104,12 +103,14 @@ func destinations(cfg *config.Config) (list []*session.Destination) {
 		}
 		for _, e := range d.Endpoints {
 			if p, ok := sessionProtocol(e.Protocol); ok {
-				x.Legs[p] = session.Leg{Port: e.Port, TLS: tlsMode(e.TLS), Announce: announce(e.Forwarding)}
+				if x.Legs[p], err = sec.leg(d, e); err != nil {
+					return nil, err
+				}
 			}
 		}
 		list = append(list, x)
 	}
-	return list
+	return list, nil
 }
 
 func sessionProtocol(p config.Protocol) (session.Protocol, bool) {
@@ -139,33 +140,25 @@ func announce(f config.Forwarding) session.Announce {
 	return session.AnnounceNone
 }
 
-// newListener makes the session's side of a listener; ok is false for one whose protocol or TLS is not built yet, which
-// only --partial lets through (SPEC 9).
-func newListener(cfg *config.Config, l *config.Listener) (ln *session.Listener, ok bool) {
-	if l.Protocol != config.IMAP || l.TLS != config.TLSPlain {
-		return nil, false
+// newListener makes the session's side of a listener; it is nil for one whose protocol is not built yet, which only
+// --partial lets through (SPEC 9).
+func newListener(sec *security, l *config.Listener) (*session.Listener, error) {
+	if l.Protocol != config.IMAP {
+		return nil, nil
 	}
+	policy, err := sec.listener(l)
+	if err != nil {
+		return nil, err
+	}
+	cfg := sec.cfg
 	c := cfg.Capabilities.IMAP
 	o := &imap.ClientOptions{Banner: c.Banner, Advertise: c.Advertise, AllowPlainAuth: c.AllowPlainAuthWithoutTLS,
-		TokenClaim: cfg.OAuth.JWTUsernameClaim, MaxAttempts: l.MaxAuthAttempts}
+		StartTLSOffered: l.TLS == config.TLSStart, TokenClaim: cfg.OAuth.JWTUsernameClaim, MaxAttempts: l.MaxAuthAttempts}
 	for _, name := range c.SASL {
 		o.Mechanisms = append(o.Mechanisms, sasl.Parse(name))
 	}
-	return &session.Listener{Name: l.Name, Protocol: session.IMAP, Speaker: &session.IMAPSpeaker{Options: o},
-		MaxConnections: l.MaxConnections, PreauthTimeout: l.PreauthTimeout, Trusted: l.ProxyTrusted}, true
-}
-
-// newCertificates loads what the admin API presents.
-func newCertificates(cfg *config.Config, log *slog.Logger) (*tlsx.Certificates, error) {
-	var pairs []tlsx.Pair
-	for _, c := range cfg.TLS.Certificates {
-		pairs = append(pairs, tlsx.Pair{Name: c.Name, CertFile: c.Cert, KeyFile: c.Key, Subjects: c.Subjects, Default: c.Default})
-	}
-	certs, err := tlsx.NewCertificates(cfg.Server.Hostname, pairs)
-	if err == nil && certs.FallbackServes() {
-		log.Warn("no default certificate: a self-signed one is presented", "sha256", tlsx.Fingerprint(certs.Fallback()))
-	}
-	return certs, err
+	return &session.Listener{Name: l.Name, Protocol: session.IMAP, Speaker: &session.IMAPSpeaker{Options: o}, Mode: tlsMode(l.TLS), TLS: policy,
+		MaxConnections: l.MaxConnections, PreauthTimeout: l.PreauthTimeout, Trusted: l.ProxyTrusted}, nil
 }
 
 // storeSource is the label of the mapping source.

@@ -113,7 +113,7 @@ func TestCutoverUnderFire(t *testing.T) {
 	defer close(stop)
 	for i := range 8 {
 		wg.Add(1)
-		go storm(r.addr(), i%2 == 0, stop, &wg) // until stop
+		go storm(r, i%2 == 0, stop, &wg) // until stop
 	}
 	sides := []*mailfake.Backend{r.legacy, r.new}
 	for i := range 30 {
@@ -129,7 +129,7 @@ func TestCutoverUnderFire(t *testing.T) {
 }
 
 // storm logs in again whenever its session ends, until stop is closed. It leaves at once unless it is to stay.
-func storm(addr string, stay bool, stop <-chan struct{}, wg *sync.WaitGroup) {
+func storm(r *rig, stay bool, stop <-chan struct{}, wg *sync.WaitGroup) {
 	defer wg.Done()
 	for {
 		select {
@@ -137,7 +137,7 @@ func storm(addr string, stay bool, stop <-chan struct{}, wg *sync.WaitGroup) {
 			return
 		default:
 		}
-		c, err := mailfake.DialWith(addr, mailfake.ClientOptions{Timeout: patience})
+		c, err := mailfake.DialWith(r.addr(), mode.client(mailfake.ClientOptions{Timeout: patience}))
 		if err != nil {
 			return
 		}

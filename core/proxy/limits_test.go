@@ -26,8 +26,9 @@ func TestConnectionLimits(t *testing.T) {
 		r := newRig(t, c.stage)
 		first, _ := c.fill(r), c.fill(r)
 		for range 3 {
-			if end := r.ended(r.dialWith(mailfake.ClientOptions{Hold: true})); len(end.Lines) != 1 || end.Bye() == "" {
-				t.Errorf("%s: got %q, want BYE", c.name, end.Lines)
+			end := r.ended(r.dialPlain())
+			if worded := len(end.Lines) == 1 && end.Bye() != ""; worded != (mode.listener != "implicit") {
+				t.Errorf("%s: got %q, want BYE where it takes no handshake", c.name, end.Lines)
 			}
 		}
 		refused := fmt.Sprintf(`connections_refused_total{listener="imap",reason=%q}`, c.name)
@@ -36,7 +37,7 @@ func TestConnectionLimits(t *testing.T) {
 		}
 		first.Close()
 		r.await("the place to be free", func() bool {
-			x, err := mailfake.Dial(r.addr())
+			x, err := r.try(mailfake.ClientOptions{})
 			if err != nil {
 				return false
 			}
@@ -52,7 +53,7 @@ func TestJoinedAreNotPreauth(t *testing.T) {
 	for range 3 {
 		r.landed(r.login("alice"), "legacy")
 	}
-	if got := r.metric(`sessions{protocol="imap",destination="legacy",lane="plain"}`); got != 3 {
+	if got := r.metric(`sessions{protocol="imap",destination="legacy",lane="` + mode.lane() + `"}`); got != 3 {
 		t.Errorf("sessions: got %d, want 3", got)
 	}
 }
@@ -63,7 +64,11 @@ func TestPreauthTimeout(t *testing.T) {
 	for _, part := range []string{"", "x", "a NOOP\r\n"} {
 		c := r.dial()
 		gone := make(chan struct{})
-		go dribble(c, part, gone) // until the connection is over
+		if part == "" {
+			close(gone)
+		} else {
+			go dribble(c, part, gone) // until the connection is over
+		}
 		if end := r.ended(c); end.Bye() != "* BYE Timed out before login." {
 			t.Errorf("%q again and again: got %q", part, end.Lines)
 		}
@@ -162,8 +167,12 @@ func TestPipelining(t *testing.T) {
 			if c.shut {
 				cl.CloseWrite()
 			}
-			if line, err := cl.Expect(c.want); err != nil {
-				t.Fatalf("got %q, %v\n%s", line, err, r.log)
+			line, err := cl.Line()
+			if strings.HasPrefix(line, "* CAPABILITY") { // from a backend that was asked, as behind STARTTLS
+				line, err = cl.Line()
+			}
+			if err != nil || !strings.HasPrefix(line, c.want) {
+				t.Fatalf("got %q, %v, want %q\n%s", line, err, c.want, r.log)
 			}
 			next := 0
 			if c.want == "t0 OK" {

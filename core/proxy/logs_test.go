@@ -73,10 +73,10 @@ func TestStats(t *testing.T) {
 		}
 	}
 	for series, want := range map[string]int{
-		`connections_accepted_total{listener="imap"}`:                       3,
-		`preauth_connections{listener="imap"}`:                              1,
-		`logins_total{protocol="imap",destination="new",result="accepted"}`: 2,
-		`sessions{protocol="imap",destination="new",lane="plain"}`:          2,
+		`connections_accepted_total{listener="imap"}`:                            3,
+		`preauth_connections{listener="imap"}`:                                   1,
+		`logins_total{protocol="imap",destination="new",result="accepted"}`:      2,
+		`sessions{protocol="imap",destination="new",lane="` + mode.lane() + `"}`: 2,
 	} {
 		if got := r.metric(series); got != want {
 			t.Errorf("%s: got %d, want %d", series, got, want)

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"crypto/tls"
 	"io"
 	"log/slog"
 	"net"
@@ -32,6 +31,7 @@ type Proxy struct {
 	cfg      *config.Config
 	log      *logx.Log
 	logger   *slog.Logger
+	security *security
 	engine   *engine.Engine
 	router   *route.Router
 	dialer   *dial.Dialer
@@ -77,14 +77,23 @@ func (p *Proxy) build() error {
 	if p.router, err = newRouter(p.cfg, store, p.logger); err != nil {
 		return err
 	}
-	if p.engine, err = p.newEngine(); err != nil {
+	if p.security, err = newSecurity(p.cfg, p.logger); err != nil {
 		p.router.Close()
+		return err
+	}
+	dests, err := destinations(p.security)
+	if err == nil {
+		p.engine, err = p.newEngine()
+	}
+	if err != nil {
+		p.router.Close()
+		p.security.close()
 		return err
 	}
 	p.dialer = newDialer(p.cfg, p.logger)
 	s := p.cfg.Server
 	p.sessions = session.New(session.Options{
-		Engine: p.engine, Destinations: destinations(p.cfg), Router: p.router, Dialer: p.dialer,
+		Engine: p.engine, Destinations: dests, Router: p.router, Dialer: p.dialer,
 		Limits: session.Limits{MaxPreauth: s.MaxPreauth, BackendTimeout: s.BackendTimeout, ConnectRetries: s.BackendConnectRetries,
 			ProxyTTL: s.ProxyTTL, BridgeIdle: s.BridgeIdle, HalfClosed: s.HalfClosed, StashBytes: s.StashLimit},
 		KickOnChange: p.cfg.Mapping.OnChange == config.ChangeKick,
@@ -133,8 +142,11 @@ func Descriptors(cfg *config.Config) int {
 // open binds the listeners, the admin API last.
 func (p *Proxy) open() error {
 	for _, l := range p.cfg.Listeners {
-		ln, ok := newListener(p.cfg, l)
-		if !ok {
+		ln, err := newListener(p.security, l)
+		if err != nil {
+			return err
+		}
+		if ln == nil {
 			p.logger.Warn("listener is not served: its feature is not built yet", logx.Listener, l.Name)
 			continue
 		}
@@ -155,16 +167,13 @@ func (p *Proxy) open() error {
 }
 
 func (p *Proxy) openAdmin() error {
-	certs, err := newCertificates(p.cfg, p.logger)
-	if err != nil {
-		return err
-	}
 	m := &mappings{router: p.router, declared: map[string]bool{}}
 	for _, d := range p.cfg.Destinations {
 		m.declared[d.Name] = true
 	}
+	var err error
 	p.admin, err = admin.New(admin.Options{
-		TLS:   &tls.Config{GetCertificate: certs.GetCertificate, MinVersion: tls.VersionTLS12},
+		TLS:   p.security.admin(),
 		Token: []byte(p.cfg.Admin.Token.Reveal()), LockoutThreshold: p.cfg.Admin.LockoutThreshold, LockoutDuration: p.cfg.Admin.LockoutDuration,
 		Mappings: m, Sessions: kicker{p.sessions}, Stats: p.stats, Draining: p.sessions.Draining,
 		Log: p.logger, Redactor: newRedactor(p.cfg),
@@ -289,6 +298,7 @@ func (p *Proxy) teardown(ctx context.Context) {
 	p.sessions.Release()
 	p.dialer.Close()
 	p.router.Close()
+	p.security.close()
 	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
 	defer cancel()
 	p.log.Close(flush)

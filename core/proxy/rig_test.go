@@ -4,10 +4,16 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/big"
 	"net"
 	"net/http"
 	"net/netip"
@@ -52,7 +58,8 @@ type stage struct {
 	long             bool   // no end of shutdown_grace
 	onLegacy, onNew  mailfake.Options
 	legacyAddr       netip.AddrPort // in place of the rig's own backend
-
+	legacyTLS        string         // in place of the mode's
+	legacyPin        string         // in place of the rig's own backend's
 }
 
 // rig is a proxy between two backends, with everything needed to look at it.
@@ -68,6 +75,41 @@ type rig struct {
 	hurried     bool // sessions were left to their fate
 }
 
+// legs is how the connections of a rig are encrypted, in the words of the configuration.
+type legs struct{ listener, legacy, new string }
+
+// mode is what the whole suite runs with: each test says the same of a session whatever carries it.
+var mode legs
+
+// modes are the reference migration's (in the clear here), and TLS everywhere: STARTTLS to one backend, implicit to the other.
+var modes = []legs{{"plain", "plain", "plain"}, {"implicit", "starttls", "implicit"}}
+
+func (l legs) String() string { return l.listener + "-" + l.legacy + "-" + l.new }
+
+// lane is what sessions run on in this mode.
+func (l legs) lane() string {
+	if l.listener == "plain" {
+		return "plain"
+	}
+	return "record"
+}
+
+// transport is what the backend is told of the client's leg.
+func (l legs) transport() string {
+	if l.listener == "plain" {
+		return "insecure"
+	}
+	return "TLS"
+}
+
+// client is how a client comes in.
+func (l legs) client(o mailfake.ClientOptions) mailfake.ClientOptions {
+	if l.listener == "implicit" {
+		o.TLS = clientTLS
+	}
+	return o
+}
+
 const rigConfig = `
 [server]
 hostname = "localhost"
@@ -78,7 +120,7 @@ log_level = "debug"
 [listener.imap]
 protocol = "imap"
 bind = ["%[2]s"]
-tls = "plain"
+tls = "%[14]s"
 %[3]s
 [capabilities.imap]
 allow_plain_auth_without_tls = true
@@ -86,18 +128,22 @@ allow_plain_auth_without_tls = true
 host = "127.0.0.1"
 allow_plaintext_auth = true
 forwarding = "%[12]s"
+tls_server_name = "legacy.test"
+tls_pinned_cert_sha256 = "%[17]s"
 %[4]s
 [destination.legacy.protocol.imap]
 port = %[5]d
-tls = "plain"
+tls = "%[15]s"
 [destination.new]
 host = "127.0.0.1"
 allow_plaintext_auth = true
 forwarding = "none"
+tls_server_name = "new.test"
+tls_pinned_cert_sha256 = "%[18]s"
 %[6]s
 [destination.new.protocol.imap]
 port = %[7]d
-tls = "plain"
+tls = "%[16]s"
 [mapping]
 source = "file"
 %[8]s
@@ -120,7 +166,7 @@ func newRig(t *testing.T, s stage) *rig {
 	ignore, fds := goleak.IgnoreCurrent(), openFDs(t)
 	r := &rig{t: t, dir: t.TempDir(), log: &logText{}}
 	t.Cleanup(func() { r.finish(ignore, fds) })
-	r.legacy, r.new = backend(t, "legacy", s.onLegacy), backend(t, "new", s.onNew)
+	r.legacy, r.new = backend(t, "legacy", mode.legacy, s.onLegacy), backend(t, "new", mode.new, s.onNew)
 	if !s.legacyAddr.IsValid() {
 		s.legacyAddr = r.legacy.Addr()
 	}
@@ -131,7 +177,8 @@ func newRig(t *testing.T, s stage) *rig {
 	}
 	r.write("mappings", s.mappings)
 	r.write("conf", fmt.Sprintf(rigConfig, s.server, freePort(t), s.listener, s.legacy, s.legacyAddr.Port(), s.new, r.new.Addr().Port(),
-		s.mapping, s.routing, freePort(t), s.rest, cmp.Or(s.legacyForwarding, "none"), grace))
+		s.mapping, s.routing, freePort(t), s.rest, cmp.Or(s.legacyForwarding, "none"), grace, mode.listener, cmp.Or(s.legacyTLS, mode.legacy), mode.new,
+		cmp.Or(s.legacyPin, pin(backendCertificate())), pin(backendCertificate())))
 	cfg, _, err := config.Load(r.path("conf"), LoadOptions())
 	if err != nil {
 		t.Fatal(err)
@@ -145,9 +192,13 @@ func newRig(t *testing.T, s stage) *rig {
 	return r
 }
 
-func backend(t *testing.T, name string, o mailfake.Options) *mailfake.Backend {
+func backend(t *testing.T, name, encrypted string, o mailfake.Options) *mailfake.Backend {
 	t.Helper()
 	o.Name = name
+	if encrypted != "plain" {
+		o.TLS = &tls.Config{Certificates: []tls.Certificate{backendCertificate()}}
+		o.Implicit = encrypted == "implicit"
+	}
 	if o.Check == nil && o.Accounts == nil {
 		o.Check = check
 	}
@@ -157,6 +208,25 @@ func backend(t *testing.T, name string, o mailfake.Options) *mailfake.Backend {
 	}
 	return b
 }
+
+// backendCertificate is what all backends show, made once.
+var backendCertificate = sync.OnceValue(func() tls.Certificate {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"backend.test"}}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		panic(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+})
+
+func pin(c tls.Certificate) string { return fmt.Sprintf("%x", sha256.Sum256(c.Certificate[0])) }
+
+// clientTLS is how clients shake hands: the proxy shows a certificate made at its start.
+var clientTLS = &tls.Config{InsecureSkipVerify: true, ServerName: "mail.example.test", ClientSessionCache: tls.NewLRUClientSessionCache(8)}
 
 // freePort is a loopback address that nobody uses at the moment.
 func freePort(t *testing.T) string {
@@ -282,16 +352,35 @@ func (r *rig) dial() *mailfake.Client {
 
 func (r *rig) dialWith(o mailfake.ClientOptions) *mailfake.Client {
 	r.t.Helper()
-	o.Timeout = patience
-	c, err := mailfake.DialWith(r.addr(), o)
+	c, err := r.try(o)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	r.clients = append(r.clients, c)
-	if !o.Hold && !strings.HasPrefix(c.Greeting, "* OK [CAPABILITY IMAP4rev1") {
-		r.t.Fatalf("greeting: got %q", c.Greeting)
+	return c
+}
+
+// try is dialWith for a connection that may be refused.
+func (r *rig) try(o mailfake.ClientOptions) (*mailfake.Client, error) {
+	return r.connect(mode.client(o))
+}
+
+// dialPlain never shakes hands and waits for no greeting.
+func (r *rig) dialPlain() *mailfake.Client {
+	r.t.Helper()
+	c, err := r.connect(mailfake.ClientOptions{Hold: true})
+	if err != nil {
+		r.t.Fatal(err)
 	}
 	return c
+}
+
+func (r *rig) connect(o mailfake.ClientOptions) (*mailfake.Client, error) {
+	o.Timeout = patience
+	c, err := mailfake.DialWith(r.addr(), o)
+	if err == nil {
+		r.clients = append(r.clients, c)
+	}
+	return c, err
 }
 
 // login is a client that is in.

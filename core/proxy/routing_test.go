@@ -55,9 +55,9 @@ func TestRoutingForms(t *testing.T) {
 		return check(c)
 	}}
 	loose.Listen = r.legacy.Addr().String()
-	r.legacy = backend(t, "legacy", loose)
+	r.legacy = backend(t, "legacy", mode.legacy, loose)
 	loose.Listen = r.new.Addr().String()
-	r.new = backend(t, "new", loose)
+	r.new = backend(t, "new", mode.new, loose)
 	for _, c := range []struct {
 		name  string
 		login func(*mailfake.Client) (mailfake.Reply, error)

@@ -15,6 +15,7 @@ import (
 	"mailsplice/core/metrics"
 	"mailsplice/protocols/dialog"
 	"mailsplice/protocols/proxyproto"
+	"mailsplice/tlsx"
 )
 
 // backendReadBytes is how much is read from a backend at once before the join, and so the most a tail may hold.
@@ -22,12 +23,35 @@ const backendReadBytes = 8 << 10
 
 // backendLeg is the connection to a backend while a login uses it.
 type backendLeg struct {
-	park *engine.Park
-	tail *bytebufferpool.ByteBuffer // read, not consumed; nil: nothing
+	park   *engine.Park               // nil: a ferry has it
+	stream *tlsx.Stream               // over park; nil: in the clear
+	suite  uint16                     // of the stream
+	tail   *bytebufferpool.ByteBuffer // read, not consumed; nil: nothing
+}
+
+// sock is what the machine talks through.
+func (g *backendLeg) sock() tlsx.Socket {
+	if g.stream != nil {
+		return g.stream
+	}
+	return g.park
+}
+
+// keep notes what was read behind the verdict: p, and what a record held beyond it.
+func (g *backendLeg) keep(p []byte) {
+	appendTo(&g.tail, p)
+	if g.stream != nil {
+		appendTo(&g.tail, g.stream.Rest())
+	}
 }
 
 func (g *backendLeg) close() {
-	g.park.Close()
+	if g.stream != nil {
+		g.stream.Close()
+	}
+	if g.park != nil {
+		g.park.Close()
+	}
 	release(&g.tail)
 }
 
@@ -37,9 +61,6 @@ func (a *attempt) visit(d *Destination) (*dialog.Verdict, *backendLeg, error) {
 	if !ok {
 		a.wrongService(d)
 		return nil, nil, &Failure{Phase: PhaseConnect, Err: errWrongService}
-	}
-	if leg.TLS != Plain {
-		return nil, nil, &Failure{Phase: PhaseTLS, Err: errLegTLS}
 	}
 	s := a.lobby.s
 	deadline := time.Now().Add(s.o.Limits.BackendTimeout)
@@ -57,6 +78,11 @@ func (a *attempt) visit(d *Destination) (*dialog.Verdict, *backendLeg, error) {
 		}
 	}()
 	c := conversation{a: a, d: d, leg: leg, g: g, deadline: deadline}
+	if leg.Mode == ImplicitTLS {
+		if err := c.secure(nil); err != nil {
+			return nil, nil, err
+		}
+	}
 	start = time.Now()
 	verdict, err := c.run()
 	s.o.Metrics.Phase(metrics.PhaseAuth, time.Since(start))
@@ -147,12 +173,12 @@ func (c *conversation) run() (*dialog.Verdict, error) {
 		buf.B = make([]byte, backendReadBytes)
 	}
 	for p := []byte(nil); ; {
-		v, err := c.act(m)
+		v, err := c.act(m, p)
 		if err != nil {
 			return nil, err
 		}
 		if v != nil {
-			appendTo(&c.g.tail, p)
+			c.g.keep(p)
 			return v, nil
 		}
 		if len(p) == 0 {
@@ -173,8 +199,9 @@ func (c *conversation) forward() *dialog.Forwarding {
 	return &dialog.Forwarding{Client: c.a.client, Local: c.a.local, Session: c.a.session, TTL: c.a.ttl, TLS: c.a.tls}
 }
 
-// act carries out what the machine wants until it needs input. A verdict is copied: its texts die with the machine.
-func (c *conversation) act(m dialog.Machine) (*dialog.Verdict, error) {
+// act carries out what the machine wants until it needs input, of which rest is left. A verdict is copied: its texts die
+// with the machine.
+func (c *conversation) act(m dialog.Machine, rest []byte) (*dialog.Verdict, error) {
 	for {
 		switch x := m.Next(); x.Kind {
 		case dialog.None:
@@ -190,12 +217,17 @@ func (c *conversation) act(m dialog.Machine) (*dialog.Verdict, error) {
 			}
 			m.Tell(dialog.Event{Kind: dialog.Relayed, Bytes: answer})
 			clear(answer)
+		case dialog.StartTLS:
+			if err := c.secure(rest); err != nil {
+				return nil, err
+			}
+			m.Tell(dialog.Event{Kind: dialog.TLSUp})
 		case dialog.Done:
 			return keep(x.Verdict), nil
 		case dialog.Close:
 			return nil, &Failure{Phase: c.phase(), Retryable: !c.sent && x.Reason == dialog.BackendClosed, Err: errors.New("backend: " + x.Reason.String())}
 		default:
-			return nil, &Failure{Phase: PhaseTLS, Err: errLegTLS}
+			panic(fmt.Sprintf("bug: action %d from a backend side", x.Kind))
 		}
 	}
 }
@@ -221,14 +253,14 @@ func keep(v *dialog.Verdict) *dialog.Verdict {
 // backend has backend_timeout anew for its verdict (SPEC 2.1).
 func (c *conversation) write(x dialog.Action) error {
 	if x.Secret && !c.sent {
-		if c.leg.TLS == Plain && !c.d.AllowPlaintextAuth {
+		if c.g.stream == nil && (c.leg.Mode != Plain || !c.d.AllowPlaintextAuth) {
 			return &Failure{Phase: PhaseAuth, Err: errUnfitLeg}
 		}
 		c.sent = true
 		c.deadline = time.Now().Add(c.a.lobby.s.o.Limits.BackendTimeout)
 		c.g.park.SetDeadline(c.deadline)
 	}
-	if _, err := c.g.park.Write(x.Bytes); err != nil {
+	if _, err := c.g.sock().Write(x.Bytes); err != nil {
 		return c.broken("writing to backend", err)
 	}
 	return nil
@@ -236,7 +268,11 @@ func (c *conversation) write(x dialog.Action) error {
 
 // read waits for the backend's next bytes.
 func (c *conversation) read(p []byte) ([]byte, error) {
-	n, err := c.g.park.Read(p)
+	n, err := c.g.sock().Read(p)
+	var refused *tlsx.Error
+	if errors.As(err, &refused) { // what a backend says first may still be about the handshake
+		return nil, c.insecure(refused)
+	}
 	if err != nil {
 		return nil, c.broken("reading from backend", err)
 	}

@@ -5,6 +5,14 @@ import (
 	"fmt"
 )
 
+// Reasons of an end that no package below has a word for.
+const (
+	clientLeft  = "client left"
+	clientBroke = "client tls" // it broke the rules of TLS, or refused by an alert
+	clientStuck = "client does not read"
+	noResources = "resources"
+)
+
 // Phase is where in reaching a backend something failed; a closed set for logs and labels.
 type Phase string
 
@@ -40,7 +48,8 @@ var (
 	errNoDestination = errors.New("destination is not configured")
 	errWrongService  = errors.New("destination does not offer the protocol")
 	errUnfitLeg      = errors.New("credentials must not go over this leg: not encrypted and allow_plaintext_auth is off")
-	errLegTLS        = errors.New("TLS towards backends is not built yet")
+	errPanic         = errors.New("a bug, see the log")
+	errClosing       = errors.New("the process is closing")
 	errClosedEarly   = errors.New("backend closed the connection")
 	errNoAnswer      = errors.New("client gave no answer to the backend's challenge in time")
 )

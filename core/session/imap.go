@@ -17,6 +17,6 @@ func (sp *IMAPSpeaker) Client(f Facts) dialog.Machine {
 
 // Backend makes the backend side.
 func (sp *IMAPSpeaker) Backend(d *Destination, forward *dialog.Forwarding, l *dialog.Login) dialog.Machine {
-	o := imap.BackendOptions{StartTLS: d.Legs[IMAP].TLS == StartTLS, Forward: forward, HideRefusals: d.HideAuthErrors}
+	o := imap.BackendOptions{StartTLS: d.Legs[IMAP].Mode == StartTLS, Forward: forward, HideRefusals: d.HideAuthErrors}
 	return imap.NewBackendSide(o, l)
 }

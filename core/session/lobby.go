@@ -2,7 +2,6 @@ package session
 
 import (
 	"fmt"
-	"net/netip"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -10,8 +9,8 @@ import (
 	"mailsplice/core/bridge"
 	"mailsplice/core/engine"
 	"mailsplice/core/logx"
-	"mailsplice/core/metrics"
 	"mailsplice/protocols/dialog"
+	tlsrecord "mailsplice/tlsx/record"
 )
 
 // readBytes is how much is read at once before the join, and so the most that is held for a client that pipelines.
@@ -25,6 +24,8 @@ type lobby struct {
 	slab   *engine.Slab[record]
 	talks  talks
 	bridge *bridge.Bridge
+	keys   tlsrecord.Keys // of the leg that was served last: before the join a leg is busy for one event
+	sealed []byte         // scratch of seal
 }
 
 func newLobby(s *Sessions, l *engine.Loop) *lobby {
@@ -32,84 +33,6 @@ func newLobby(s *Sessions, l *engine.Loop) *lobby {
 	b.kind = l.Register(b)
 	b.bridge = bridge.New(l, bridge.Options{Idle: s.o.Limits.BridgeIdle, HalfClosed: s.o.Limits.HalfClosed, Stash: s.stash, Ended: b.ended})
 	return b
-}
-
-// accept takes a connection that the engine has placed on this loop.
-func (b *lobby) accept(ln *Listener, a engine.Accepted) {
-	ln.metrics.Accepted.Inc()
-	if why, words := b.admit(ln); words != nil {
-		ln.metrics.Refused(why)
-		b.turnAway(a.FD, words)
-		return
-	}
-	index, gen, rec, err := b.slab.New()
-	if err != nil {
-		b.unadmit(ln)
-		b.turnAway(a.FD, ln.turnAway)
-		return
-	}
-	t := engine.MakeToken(b.kind, index, gen)
-	rec.fd, rec.phase, rec.listener, rec.protocol = int32(a.FD), preauth, ln.index, ln.Protocol
-	rec.number, rec.since = b.s.number.Add(1), time.Now().UnixNano()
-	rec.client, rec.local = endpointOf(a.Client), endpointOf(a.Local)
-	facts := Facts{TrustedPeer: trusted(ln.Trusted, a.Client.Addr())}
-	rec.trusted = flag(facts.TrustedPeer)
-	tk := &talk{machine: ln.Speaker.Client(facts)}
-	rec.talk = b.talks.add(tk)
-	rec.deadline = b.loop.Now() + int64(ln.PreauthTimeout)
-	rec.timer = b.loop.Arm(0, rec.deadline, t)
-	if err := b.loop.Watch(a.FD, t); err != nil || rec.timer == 0 {
-		b.end(t, rec, "resources")
-		return
-	}
-	b.shielded(t, func() {
-		tk.machine.Tell(dialog.Event{Kind: dialog.Begin})
-		b.act(t, rec, tk)
-	})
-}
-
-// admit counts a newcomer in, or says why not and in which words (SPEC 12).
-func (b *lobby) admit(ln *Listener) (metrics.Refusal, []byte) {
-	if b.s.draining.Load() {
-		return metrics.RefusedDraining, ln.farewell
-	}
-	if n := ln.open.Add(1); ln.MaxConnections > 0 && n > int64(ln.MaxConnections) {
-		ln.open.Add(-1)
-		return metrics.RefusedListener, ln.turnAway
-	}
-	if n := b.s.preauth.Add(1); n > int64(b.s.o.Limits.MaxPreauth) {
-		b.s.preauth.Add(-1)
-		ln.open.Add(-1)
-		return metrics.RefusedPreauth, ln.turnAway
-	}
-	ln.preauth.Add(1)
-	return 0, nil
-}
-
-func (b *lobby) unadmit(ln *Listener) {
-	ln.open.Add(-1)
-	ln.preauth.Add(-1)
-	b.s.preauth.Add(-1)
-}
-
-// turnAway closes a connection that has no record.
-func (b *lobby) turnAway(fd int, words []byte) {
-	if err := b.loop.Watch(fd, 0); err != nil {
-		b.loop.Close(fd)
-	} else {
-		b.loop.Retire(fd, words)
-	}
-	b.loop.Settle()
-	b.loop.Leave()
-}
-
-func trusted(list []netip.Prefix, peer netip.Addr) bool {
-	for _, p := range list {
-		if p.Contains(peer) {
-			return true
-		}
-	}
-	return false
 }
 
 // Ready serves a client leg before the join.
@@ -120,6 +43,8 @@ func (b *lobby) Ready(t engine.Token, r engine.Ready) {
 	}
 	tk := b.talks.of(rec.talk)
 	switch rec.phase {
+	case awaiting:
+		b.hello(t, rec, r)
 	case preauth:
 		b.pump(t, rec, tk)
 	case loggingIn:
@@ -133,14 +58,30 @@ func (b *lobby) parked(t engine.Token, rec *record, tk *talk, r engine.Ready) {
 	if !b.flush(t, rec, tk) {
 		return
 	}
-	if r&engine.Gone != 0 || r&engine.HangUp != 0 && tk.in == nil && atEnd(int(rec.fd)) {
-		b.end(t, rec, "client left")
+	if r&engine.Gone != 0 || r&engine.HangUp != 0 && tk.in == nil && b.left(t, rec, tk) {
+		b.end(t, rec, clientLeft)
+		return
+	}
+	if b.slab.Of(t) == nil {
 		return
 	}
 	// While the backend waits for the client's answer to a challenge, the machine takes input (SPEC 6.1).
 	if tk.attempt != nil && tk.attempt.challenged {
 		b.pump(t, rec, tk)
 	}
+}
+
+// left tells whether a client that has shut its sending direction had nothing more to say. On a TLS leg that takes opening
+// the next record; its end may come to light that way, and then the session has ended.
+func (b *lobby) left(t engine.Token, rec *record, tk *talk) bool {
+	if !tk.sealed() {
+		return atEnd(int(rec.fd))
+	}
+	if p, ok := b.receive(t, rec, tk); ok {
+		appendTo(&tk.in, p)
+		clear(p)
+	}
+	return false
 }
 
 // atEnd tells whether the next read would be the end of input, leaving it in place.
@@ -166,24 +107,20 @@ func (b *lobby) pump(t engine.Token, rec *record, tk *talk) {
 		}
 	}
 	for budget := engine.BudgetBytes; budget > 0; {
-		buf := b.loop.Buffer()[:readBytes]
-		n, err := unix.Read(int(rec.fd), buf)
-		if err == unix.EINTR {
-			continue
-		}
-		if err == unix.EAGAIN {
+		p, ok := b.receive(t, rec, tk)
+		if !ok {
 			return
 		}
-		if err != nil || n == 0 {
-			b.end(t, rec, "client left")
-			return
-		}
-		budget -= n
-		rest, goOn := b.feed(t, rec, tk, buf[:n])
-		if b.slab.Of(t) != nil {
+		budget -= len(p)
+		ours := !tk.sealed() // p is the loop's buffer, else the session's own, which may go with it
+		rest, goOn := b.feed(t, rec, tk, p)
+		alive := b.slab.Of(t) != nil
+		if alive {
 			appendTo(&tk.in, rest)
 		}
-		clear(buf[:n]) // it may have held credentials
+		if ours || alive {
+			clear(p) // it may have held credentials
+		}
 		if !goOn {
 			return
 		}
@@ -198,6 +135,9 @@ func (b *lobby) feed(t engine.Token, rec *record, tk *talk, p []byte) (rest []by
 		n := tk.machine.Feed(p)
 		p = p[n:]
 		if !b.act(t, rec, tk) {
+			if tk.goAhead != nil {
+				b.upgrade(t, rec, tk, p)
+			}
 			return p, false
 		}
 		if tk.out != nil || n == 0 {
@@ -217,6 +157,9 @@ func (b *lobby) act(t engine.Token, rec *record, tk *talk) bool {
 			if !b.write(t, rec, tk, a.Bytes) {
 				return false
 			}
+		case dialog.StartTLS:
+			tk.goAhead = append([]byte(nil), a.Bytes...)
+			return false
 		case dialog.LoginReady:
 			return b.begin(t, rec, tk, a.Login)
 		case dialog.Relay:
@@ -226,17 +169,24 @@ func (b *lobby) act(t engine.Token, rec *record, tk *talk) bool {
 			b.end(t, rec, a.Reason.String())
 			return false
 		default:
-			panic(fmt.Sprintf("bug: action %d from a client side without TLS", a.Kind))
+			panic(fmt.Sprintf("bug: action %d from a client side", a.Kind))
 		}
 	}
 }
 
 // write sends p, or keeps what the socket does not take. False: the client is gone.
 func (b *lobby) write(t engine.Token, rec *record, tk *talk, p []byte) bool {
+	if tk.sealed() {
+		var err error
+		if p, err = b.seal(tk, p); err != nil {
+			b.end(t, rec, clientBroke)
+			return false
+		}
+	}
 	if tk.out == nil {
 		n, err := engine.Send(int(rec.fd), p)
 		if err != nil {
-			b.end(t, rec, "client left")
+			b.end(t, rec, clientLeft)
 			return false
 		}
 		p = p[n:]
@@ -252,7 +202,7 @@ func (b *lobby) flush(t engine.Token, rec *record, tk *talk) bool {
 	}
 	n, err := engine.Send(int(rec.fd), tk.out.B)
 	if err != nil {
-		b.end(t, rec, "client left")
+		b.end(t, rec, clientLeft)
 		return false
 	}
 	keepRest(&tk.out, tk.out.B[n:])
@@ -272,14 +222,21 @@ func (b *lobby) Due(t engine.Token) int64 {
 		return rec.deadline
 	}
 	rec.timer, rec.deadline = 0, 0
-	if rec.phase == preauth {
+	if rec.phase <= preauth {
 		b.tell(t, rec, dialog.Expire)
 	}
 	return 0
 }
 
+// wordless is why a session ends that an event ends before there is anybody to word a farewell, or a way to say it.
+var wordless = map[dialog.EventKind]dialog.Reason{dialog.Expire: dialog.Timeout, dialog.Drain: dialog.Draining, dialog.Kicked: dialog.KickedOut}
+
 // tell gives the machine an event that ends the dialogue, and sees to it that it does.
 func (b *lobby) tell(t engine.Token, rec *record, kind dialog.EventKind) {
+	if rec.phase < preauth {
+		b.end(t, rec, wordless[kind].String())
+		return
+	}
 	tk := b.talks.of(rec.talk)
 	tk.machine.Tell(dialog.Event{Kind: kind})
 	if b.act(t, rec, tk) {
@@ -298,16 +255,25 @@ func (b *lobby) Failed(t engine.Token, _ any) {
 func (b *lobby) end(t engine.Token, rec *record, reason string) {
 	ln := b.s.listener(rec.listener)
 	tk := b.talks.of(rec.talk)
-	if tk.attempt != nil {
-		tk.attempt.interrupt()
-		tk.attempt.canceled(reason)
+	switch {
+	case tk == nil:
+		b.loop.Retire(int(rec.fd), nil)
+	case tk.shake != nil: // its goroutine owns the descriptor
+		tk.shake.park.Interrupt()
+	default:
+		if tk.attempt != nil {
+			tk.attempt.interrupt()
+			tk.attempt.canceled(reason)
+		}
+		b.loop.Retire(int(rec.fd), b.lastWords(tk))
 	}
-	b.loop.Retire(int(rec.fd), pendingBytes(tk.out))
 	if b.s.o.Log.Enabled(b.s.ctx, -4) {
 		b.s.o.Log.Debug("connection ended before login", logx.Session, b.s.id(rec.number), logx.Listener, ln.Name,
 			logx.Client, rec.client.addrPort(), logx.Reason, reason)
 	}
-	defer b.dropTalk(rec.talk, tk) // last: the machine may be what has failed
+	if tk != nil {
+		defer b.dropTalk(rec.talk, tk) // last: the machine may be what has failed
+	}
 	b.s.registry.leave(rec.ticket)
 	b.unadmit(ln)
 	b.loop.Disarm(rec.timer)
@@ -321,7 +287,13 @@ func (b *lobby) dropTalk(handle uint32, tk *talk) {
 	b.talks.drop(handle)
 	release(&tk.in)
 	release(&tk.out)
-	tk.machine.Release()
+	if tk.tls != nil {
+		tk.tls.leg.Wipe()
+		release(&tk.tls.raw)
+	}
+	if tk.machine != nil {
+		tk.machine.Release()
+	}
 }
 
 // kick ends sessions chosen on another goroutine; tokens of sessions that have ended meanwhile are ignored.
@@ -370,7 +342,7 @@ func (b *lobby) ended(tag uint64, r bridge.Report) {
 		logx.Duration, time.Duration(time.Now().UnixNano()-rec.since).Round(time.Millisecond), logx.Reason, r.Reason.String())
 	b.s.registry.leave(rec.ticket)
 	b.slab.Free(t.Index())
-	d.joined.Add(-1)
+	d.joined[rec.lane].Add(-1)
 	ln.open.Add(-1)
 	b.loop.Leave()
 }
@@ -378,8 +350,13 @@ func (b *lobby) ended(tag uint64, r bridge.Report) {
 // release closes what is left when the loop has stopped.
 func (b *lobby) release() {
 	b.slab.Each(func(_, _ uint32, rec *record) {
-		if rec.phase != joined {
+		if rec.phase == joined {
+			return
+		}
+		if rec.phase != handshaking { // else its goroutine has closed it
 			b.loop.Close(int(rec.fd))
+		}
+		if rec.talk != 0 {
 			b.dropTalk(rec.talk, b.talks.of(rec.talk))
 		}
 	})

@@ -91,26 +91,26 @@ func (b *lobby) begin(t engine.Token, rec *record, tk *talk, l *dialog.Login) bo
 		b.believe(rec, an)
 	}
 	a.client, a.local = rec.client.addrPort(), rec.local.addrPort()
+	a.tls = rec.suites[0] != 0
 	a.describe(b.s, l.Announced)
 	if v, err := a.file(rec); err != nil {
 		a.report(&outcome{verdict: v, err: err, phase: PhaseResolve})
 		return b.decided(t, rec, tk, v)
 	}
-	if !b.s.launch(a) {
+	if !b.s.launch(a.run) {
 		return b.decided(t, rec, tk, unavailable)
 	}
 	return false
 }
 
-// launch starts the attempt's goroutine, which ends by posting to the loop, unless Close has been called.
-func (s *Sessions) launch(a *attempt) bool {
+// launch starts the goroutine of a login or a handshake, which ends by posting to a loop, unless Close has been called.
+func (s *Sessions) launch(run func()) bool {
 	s.launching.Lock()
 	defer s.launching.Unlock()
 	if s.ctx.Err() != nil {
 		return false
 	}
-	s.logins.Add(1)
-	go a.run()
+	s.goroutines.Go(run)
 	return true
 }
 
@@ -181,11 +181,9 @@ type outcome struct {
 
 // run is the attempt's goroutine. It ends by posting its outcome to the loop, which owns it from then on.
 func (a *attempt) run() {
-	s := a.lobby.s
-	defer s.logins.Done()
 	defer func() {
 		if cause := recover(); cause != nil {
-			s.bug("logging in", cause)
+			a.lobby.s.bug("logging in", cause)
 			a.lobby.loop.Post(&decision{a, outcome{verdict: unavailable}})
 		}
 	}()

@@ -112,8 +112,6 @@ func TestUnfitLeg(t *testing.T) {
 		visits int
 	}{
 		{"plain", func(d *Destination) { d.AllowPlaintextAuth = false }, "allow_plaintext_auth is off", 1},
-		{"starttls", func(d *Destination) { d.Legs[IMAP] = Leg{Port: d.Legs[IMAP].Port, TLS: StartTLS} }, "TLS", 0},
-		{"implicit", func(d *Destination) { d.Legs[IMAP] = Leg{Port: d.Legs[IMAP].Port, TLS: ImplicitTLS} }, "TLS", 0},
 	} {
 		r := newRig(t, speaker(), mailfake.Options{}, c.spoil)
 		cl := r.dial()
@@ -167,7 +165,7 @@ func closed(c <-chan struct{}) bool {
 func TestNoLoginBehindClose(t *testing.T) {
 	r := newRig(t, speaker(), mailfake.Options{})
 	r.close()
-	if r.sessions.launch(&attempt{lobby: r.sessions.lobbies[0], ctx: context.Background()}) {
+	if r.sessions.launch((&attempt{lobby: r.sessions.lobbies[0], ctx: context.Background()}).run) {
 		t.Error("a login was started")
 	}
 }

@@ -14,7 +14,9 @@ import (
 type phase uint8
 
 const (
-	preauth phase = iota + 1
+	awaiting    phase = iota + 1 // a ClientHello; an implicit listener's session has no talk yet
+	handshaking                  // the client leg is lent to a handshake's goroutine
+	preauth
 	loggingIn
 	joined
 )
@@ -46,8 +48,10 @@ type record struct {
 	client   endpoint // who the client is: the peer, or whom a trusted peer announced
 	local    endpoint
 	listener uint16
-	dest     uint16 // once joined
+	dest     uint16    // once joined
+	suites   [2]uint16 // of the client's and the backend's leg, as crypto/tls numbers them; 0: in the clear
 	phase    phase
+	lane     bridge.Lane // once joined: the costlier of the two
 	protocol Protocol
 	trusted  uint8
 	master   uint8
@@ -55,11 +59,18 @@ type record struct {
 
 // talk is what a session needs before the join and may hold pointers; it is found by handle in its lobby's table.
 type talk struct {
-	machine dialog.Machine
+	machine dialog.Machine             // nil before an implicit listener's handshake is done
 	in      *bytebufferpool.ByteBuffer // input not consumed yet; nil: none
-	out     *bytebufferpool.ByteBuffer // output the socket has not taken; nil: none
+	out     *bytebufferpool.ByteBuffer // output the socket has not taken, sealed on a TLS leg; nil: none
 	attempt *attempt                   // while logging in
+	goAhead []byte                     // to STARTTLS, not written yet
+	shake   *handshake                 // while handshaking
+	tls     *clientTLS                 // nil: in the clear
+	carried bool                       // lane conn: the descriptor is one end of a socket pair
 }
+
+// sealed tells whether the loop itself opens and seals the client leg's records.
+func (tk *talk) sealed() bool { return tk.tls != nil && !tk.carried }
 
 // buffers bounds what one session may hold: in to one read, out to what one command answers.
 var buffers bytebufferpool.Pool

@@ -19,6 +19,7 @@ import (
 	"mailsplice/core/metrics"
 	"mailsplice/core/route"
 	"mailsplice/protocols/dialog"
+	"mailsplice/tlsx"
 )
 
 // Protocol is what a listener speaks and a leg is for.
@@ -57,12 +58,14 @@ type Listener struct {
 	Name           string
 	Protocol       Protocol
 	Speaker        Speaker
-	MaxConnections int // 0: no limit
+	Mode           TLSMode
+	TLS            *tlsx.ServerConfig // unless Mode is Plain
+	MaxConnections int                // 0: no limit
 	PreauthTimeout time.Duration
 	Trusted        []netip.Prefix // peers that may announce a client
 
 	index    uint16
-	turnAway []byte // the protocol's words for "too busy"
+	turnAway []byte // the protocol's words for "too busy"; none where a handshake would be needed for them
 	farewell []byte // and for "shutting down"
 	open     atomic.Int64
 	preauth  atomic.Int64
@@ -92,8 +95,10 @@ const (
 
 // Leg is one protocol of a destination.
 type Leg struct {
-	Port     uint16
-	TLS      TLSMode
+	Port uint16
+	Mode TLSMode
+	// TLS, unless Mode is Plain, has one policy for each of the destination's hosts, or one for all of them.
+	TLS      []*tlsx.ClientConfig
 	Announce Announce
 }
 
@@ -107,7 +112,7 @@ type Destination struct {
 	AllowPlaintextAuth  bool // SPEC 2.4: credentials on a plain leg
 	index               uint16
 	inFlight            atomic.Int64
-	joined              atomic.Int64
+	joined              [bridge.Lanes]atomic.Int64
 	untrustedWarning    sync.Once
 	wrongServiceWarning *logx.Throttle
 }
@@ -152,18 +157,20 @@ type Sessions struct {
 	registry *registry
 	ctx      context.Context // ends when Close is called: look-ups and dials of logins in flight
 	cancel   context.CancelFunc
-	logins   sync.WaitGroup
 	movers   mover
 
-	launching sync.Mutex // held while a login's goroutine starts, so that Close waits for every one
+	goroutines sync.WaitGroup // of logins and handshakes
+	ferries    sync.WaitGroup // of lane conn; they end with their sessions
+	launching  sync.Mutex     // held while a goroutine starts, so that Close waits for every one
 
 	listenersMu sync.RWMutex
 	listeners   []*Listener // by index; entries stay for the sessions that refer to them
 
-	number   atomic.Uint64
-	preauth  atomic.Int64
-	draining atomic.Bool
-	bytes    *metrics.Bytes
+	number     atomic.Uint64
+	preauth    atomic.Int64
+	handshakes atomic.Int64 // of clients, in progress
+	draining   atomic.Bool
+	bytes      *metrics.Bytes
 }
 
 // New registers with every loop of the engine.
@@ -179,7 +186,9 @@ func New(o Options) *Sessions {
 		d.wrongServiceWarning = logx.Every(time.Second)
 		s.dests = append(s.dests, d)
 		s.byName[d.Name] = d
-		o.Metrics.Sessions(IMAP.String(), d.Name, "plain", func() float64 { return float64(d.joined.Load()) })
+		for lane := range d.joined {
+			o.Metrics.Sessions(IMAP.String(), d.Name, bridge.Lane(lane).String(), func() float64 { return float64(d.joined[lane].Load()) })
+		}
 	}
 	for _, l := range o.Engine.Loops() {
 		s.lobbies = append(s.lobbies, newLobby(s, l))
@@ -191,8 +200,9 @@ func New(o Options) *Sessions {
 
 // AddListener prepares a listener and returns what the engine needs for each of its addresses.
 func (s *Sessions) AddListener(ln *Listener) engine.ListenOptions {
-	ln.turnAway = words(ln.Speaker, dialog.Busy)
-	ln.farewell = words(ln.Speaker, dialog.Drain)
+	if ln.Mode != ImplicitTLS {
+		ln.turnAway, ln.farewell = words(ln.Speaker, dialog.Busy), words(ln.Speaker, dialog.Drain)
+	}
 	ln.metrics = s.o.Metrics.Listener(ln.Name, func() float64 { return float64(ln.preauth.Load()) })
 	ln.logins = map[string]*metrics.Logins{"": s.o.Metrics.Logins(ln.Protocol.String(), "")}
 	for _, d := range s.dests {
@@ -242,7 +252,9 @@ type Counts struct {
 func (s *Sessions) Counts() Counts {
 	c := Counts{Preauth: int(s.preauth.Load()), StashBytes: s.stash.InUse()}
 	for _, d := range s.dests {
-		c.Joined += int(d.joined.Load())
+		for lane := range d.joined {
+			c.Joined += int(d.joined[lane].Load())
+		}
 		c.Logins += int(d.inFlight.Load())
 	}
 	return c
@@ -362,7 +374,7 @@ func (s *Sessions) wait(ctx context.Context, atMost time.Duration) bool {
 	}
 }
 
-// Close ends what is not joined yet, logins in flight among it, and waits for their goroutines. The engine is stopped
+// Close ends what is not joined yet, handshakes and logins in flight among it, and waits for their goroutines. The engine is stopped
 // afterwards.
 func (s *Sessions) Close() {
 	s.draining.Store(true)
@@ -372,7 +384,7 @@ func (s *Sessions) Close() {
 	s.launching.Lock()
 	s.cancel()
 	s.launching.Unlock()
-	s.logins.Wait()
+	s.goroutines.Wait()
 	s.movers.wait()
 }
 
@@ -381,5 +393,6 @@ func (s *Sessions) Release() {
 	for _, b := range s.lobbies {
 		b.release()
 	}
+	s.ferries.Wait()
 	s.registry.close()
 }

@@ -70,7 +70,7 @@ func (b *lobby) decide(t engine.Token, rec *record, m *decision) {
 	accepted := out.verdict.Outcome == dialog.Accepted
 	if accepted && !b.s.registry.join(a.ticket, out.gen, out.dest.index) {
 		out.close()
-		if a.rounds < maxRounds && b.s.launch(a) {
+		if a.rounds < maxRounds && b.s.launch(a.run) {
 			return
 		}
 		out.verdict, accepted = unavailable, false
@@ -100,34 +100,55 @@ func (b *lobby) decided(t engine.Token, rec *record, tk *talk, v *dialog.Verdict
 	return b.act(t, rec, tk)
 }
 
-// join answers the client and gives both legs to the bridge: the answer and the backend's tail first, what the client
-// has pipelined first in the other direction.
+// join words the answer for the client and gives both legs to the bridge.
 func (b *lobby) join(t engine.Token, rec *record, tk *talk, out *outcome) {
 	a := tk.attempt
 	tk.attempt = nil
 	a.login.Wipe()
 	a.cancel()
+	if tk.sealed() && tk.out != nil {
+		b.end(t, rec, clientStuck)
+		return
+	}
+	answer := tk.out // of a plain leg: what it has not taken yet
+	tk.out = nil
+	defer release(&answer)
 	tk.machine.Tell(dialog.Event{Kind: dialog.Decided, Verdict: out.verdict})
 	x := tk.machine.Next()
 	for ; x.Kind == dialog.Write; x = tk.machine.Next() {
-		appendTo(&tk.out, x.Bytes)
+		appendTo(&answer, x.Bytes)
 	}
 	if x.Kind == dialog.Close { // it has aborted what the backend accepted
-		b.end(t, rec, x.Reason.String())
+		if b.write(t, rec, tk, pendingBytes(answer)) {
+			b.end(t, rec, x.Reason.String())
+		}
 		return
 	}
-	appendTo(&tk.out, pendingBytes(out.sock.tail))
-	release(&out.sock.tail)
-	backend := out.sock.park.Detach()
-	client := int(rec.fd)
-	rec.phase, rec.dest, rec.fd, rec.deadline = joined, out.dest.index, -1, 0
+	backend, err := b.backendEnd(out.sock)
+	if err != nil {
+		b.s.o.Log.Error("session not joined", logx.Session, b.s.id(rec.number), logx.Err, err)
+		b.end(t, rec, noResources)
+		return
+	}
+	rec.suites[1] = out.sock.suite
+	appendTo(&answer, pendingBytes(out.sock.tail))
+	out.close()
+	b.bridged(t, rec, tk, out.dest, bridge.Join{Client: tk.clientEnd(rec), Backend: backend, ToClient: pendingBytes(answer)})
+}
+
+// bridged makes the session a joined one. The answer and the backend's tail come first, and in the other direction what
+// the client has pipelined.
+func (b *lobby) bridged(t engine.Token, rec *record, tk *talk, d *Destination, j bridge.Join) {
+	rec.phase, rec.dest, rec.fd, rec.deadline = joined, d.index, -1, 0
+	rec.lane = max(j.Client.Lane, j.Backend.Lane)
 	b.loop.Disarm(rec.timer)
 	rec.timer = 0
-	out.dest.joined.Add(1)
-	a.listener.preauth.Add(-1)
+	d.joined[rec.lane].Add(1)
+	b.s.listener(rec.listener).preauth.Add(-1)
 	b.s.preauth.Add(-1)
 	b.loop.Settle()
-	id, err := b.bridge.Join(bridge.Join{Client: client, Backend: backend, ToBackend: pendingBytes(tk.in), ToClient: pendingBytes(tk.out), Tag: uint64(t)})
+	j.ToBackend, j.Tag = pendingBytes(tk.in), uint64(t)
+	id, err := b.bridge.Join(j)
 	b.dropTalk(rec.talk, tk)
 	rec.talk = 0
 	if err != nil {
@@ -136,6 +157,39 @@ func (b *lobby) join(t engine.Token, rec *record, tk *talk, out *outcome) {
 		return
 	}
 	rec.bridge = id
+}
+
+// clientEnd is the client's leg for the bridge.
+func (tk *talk) clientEnd(rec *record) bridge.Leg {
+	switch fd := int(rec.fd); {
+	case tk.tls == nil:
+		return bridge.Leg{FD: fd, Lane: bridge.LanePlain}
+	case tk.carried:
+		return bridge.Leg{FD: fd, Lane: bridge.LaneConn}
+	default:
+		return bridge.Leg{FD: fd, Lane: bridge.LaneRecord, TLS: &tk.tls.leg, Raw: tk.tls.unopened()}
+	}
+}
+
+// backendEnd is the backend's leg for the bridge. g keeps its tail only; on an error everything.
+func (b *lobby) backendEnd(g *backendLeg) (bridge.Leg, error) {
+	if g.stream == nil {
+		return bridge.Leg{FD: g.park.Detach(), Lane: bridge.LanePlain}, nil
+	}
+	leg, conn := g.stream.Detach()
+	if conn == nil {
+		return bridge.Leg{FD: g.park.Detach(), Lane: bridge.LaneRecord, TLS: &leg}, nil
+	}
+	end, err := b.s.ferry(b.loop, conn, g.park)
+	if err != nil {
+		return bridge.Leg{}, err
+	}
+	g.park = nil
+	if err := b.loop.Watch(end, 0); err != nil {
+		b.loop.Close(end)
+		return bridge.Leg{}, err
+	}
+	return bridge.Leg{FD: end, Lane: bridge.LaneConn}, nil
 }
 
 // canceled is report for a login whose client left or was ended before the verdict.

@@ -1,0 +1,92 @@
+package session
+
+import (
+	"net/netip"
+	"time"
+
+	"mailsplice/core/engine"
+	"mailsplice/core/metrics"
+	"mailsplice/protocols/dialog"
+)
+
+// accept takes a connection that the engine has placed on this loop.
+func (b *lobby) accept(ln *Listener, a engine.Accepted) {
+	ln.metrics.Accepted.Inc()
+	if refused, why, words := b.admit(ln); refused {
+		ln.metrics.Refused(why)
+		b.turnAway(a.FD, words)
+		return
+	}
+	index, gen, rec, err := b.slab.New()
+	if err != nil {
+		b.unadmit(ln)
+		b.turnAway(a.FD, ln.turnAway)
+		return
+	}
+	t := engine.MakeToken(b.kind, index, gen)
+	rec.fd, rec.phase, rec.listener, rec.protocol = int32(a.FD), awaiting, ln.index, ln.Protocol
+	rec.number, rec.since = b.s.number.Add(1), time.Now().UnixNano()
+	rec.client, rec.local = endpointOf(a.Client), endpointOf(a.Local)
+	rec.trusted = flag(trusted(ln.Trusted, a.Client.Addr()))
+	rec.deadline = b.loop.Now() + int64(ln.PreauthTimeout)
+	rec.timer = b.loop.Arm(0, rec.deadline, t)
+	if err := b.loop.Watch(a.FD, t); err != nil || rec.timer == 0 {
+		b.end(t, rec, noResources)
+		return
+	}
+	if ln.Mode != ImplicitTLS {
+		b.shielded(t, func() { b.greet(t, rec, ln) })
+	}
+}
+
+// greet starts the dialogue in the clear.
+func (b *lobby) greet(t engine.Token, rec *record, ln *Listener) {
+	tk := &talk{machine: ln.Speaker.Client(Facts{TrustedPeer: rec.trusted == 1})}
+	rec.talk, rec.phase = b.talks.add(tk), preauth
+	tk.machine.Tell(dialog.Event{Kind: dialog.Begin})
+	b.act(t, rec, tk)
+}
+
+// admit counts a newcomer in, or says why not and in which words, if any (SPEC 12).
+func (b *lobby) admit(ln *Listener) (refused bool, why metrics.Refusal, words []byte) {
+	if b.s.draining.Load() {
+		return true, metrics.RefusedDraining, ln.farewell
+	}
+	if n := ln.open.Add(1); ln.MaxConnections > 0 && n > int64(ln.MaxConnections) {
+		ln.open.Add(-1)
+		return true, metrics.RefusedListener, ln.turnAway
+	}
+	if n := b.s.preauth.Add(1); n > int64(b.s.o.Limits.MaxPreauth) {
+		b.s.preauth.Add(-1)
+		ln.open.Add(-1)
+		return true, metrics.RefusedPreauth, ln.turnAway
+	}
+	ln.preauth.Add(1)
+	return false, 0, nil
+}
+
+func (b *lobby) unadmit(ln *Listener) {
+	ln.open.Add(-1)
+	ln.preauth.Add(-1)
+	b.s.preauth.Add(-1)
+}
+
+// turnAway closes a connection that has no record.
+func (b *lobby) turnAway(fd int, words []byte) {
+	if err := b.loop.Watch(fd, 0); err != nil {
+		b.loop.Close(fd)
+	} else {
+		b.loop.Retire(fd, words)
+	}
+	b.loop.Settle()
+	b.loop.Leave()
+}
+
+func trusted(list []netip.Prefix, peer netip.Addr) bool {
+	for _, p := range list {
+		if p.Contains(peer) {
+			return true
+		}
+	}
+	return false
+}
