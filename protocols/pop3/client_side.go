@@ -20,7 +20,7 @@ const (
 	initialExtraBytes  = 256 // for verb and mechanism beside an inline SASL response
 	defaultMaxAttempts = 3   // SPEC 2.3
 	// maxBad commands may be wrong before the connection ends. Our choice: clients that probe for extensions need two
-	// or three, Dovecot takes two.
+	// or three, Dovecot ends at the third.
 	maxBad = 10
 	// maxUnavailable logins may end in a temporary failure before the connection ends. Our choice: such a failure is no
 	// failed attempt, and without a bound a client could repeat it at full speed for ever.
