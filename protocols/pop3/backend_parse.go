@@ -41,7 +41,7 @@ func capOf(m sasl.Mechanism) backendCaps {
 	return 0
 }
 
-// parseCapability reads one line of the answer to CAPA: a keyword and its arguments (RFC 2449 3).
+// parseCapability reads one line of the answer to CAPA: a keyword and its arguments (RFC 2449 5).
 func parseCapability(line []byte) (caps backendCaps) {
 	words := bytes.Fields(line)
 	switch {

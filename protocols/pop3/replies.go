@@ -34,7 +34,7 @@ const (
 )
 
 // Answers to authentications that went no further. They count for max_auth_attempts (SPEC 3). None but errAuth has the
-// code AUTH, at which a client asks its user for another password (RFC 3206 4).
+// code AUTH, at which a client asks its user for another password (RFC 3206 5).
 const (
 	errPrivacy   = "-ERR Authentication is only allowed under TLS."
 	errMechanism = "-ERR Unsupported authentication mechanism."
