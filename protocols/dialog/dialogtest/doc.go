@@ -27,8 +27,8 @@
 // and expectations:
 //
 //	! want starttls
-//	! want login method=password identifier=alice authcid=alice authzid=… password=… frame=… id.NAME=VALUE id.NAME
-//	             announced.client=ADDR:PORT announced.local=… announced.session=… announced.ttl=7 announced.tls=true
+//	! want login method=password identifier=alice authcid=alice authzid=… password=… frame=… utf8=true
+//	             id.NAME=VALUE id.NAME announced.client=ADDR:PORT announced.local=… announced.session=… announced.ttl=7 announced.tls=true
 //	! want relay TEXT
 //	! want done accepted VERDICT
 //	! want close REASON        a dialog.Reason by its name
