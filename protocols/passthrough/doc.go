@@ -42,6 +42,12 @@
 // Anything else that goes wrong is a Close, as with a backend that breaks off. The client side answers what is not
 // accepted in its own words, 421 4.3.2, or with the backend's greeting when that is a refusal, and closes.
 //
+// # What it cannot keep out
+//
+// The stream behind the join is never interpreted (SPEC 3.5). Postfix judges a second XCLIENT by the address that the first
+// one named, so that a client cannot speak for others. Dovecot's LMTP goes by the connection's real peer and takes XCLIENT
+// from the client, too: an lmtp listener is for hosts that may announce clients themselves.
+//
 // # The greeting
 //
 // After XCLIENT a server greets anew, and that is what the client gets. With STARTTLS alone there is no second greeting.
