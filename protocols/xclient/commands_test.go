@@ -144,7 +144,7 @@ func TestReadsBack(t *testing.T) {
 		}
 		return netip.AddrPortFrom(ip, uint16(rng.Uint32()))
 	}
-	for range 20000 {
+	for range 4000 {
 		checkBack(t, Offer(rng.Uint32())&(1<<10-1), Client{
 			Forwarding: &dialog.Forwarding{Client: address(), Local: address(), Session: text(80), TTL: rng.IntN(9), TLS: rng.IntN(2) == 0},
 			Hello:      text(300), Proto: text(8), AddrUnavailable: rng.IntN(4) == 0,
