@@ -41,6 +41,7 @@ var deviations = []deviation{
 	{"core/session", "core/engine", "the loop that owns the client leg feeds the machine itself (DESIGN 5), so the session is code on a loop"},
 
 	{"protocols/sasl", "protocols/token", "a frame without a user gets its identifier from the token (SPEC 4 point 1), in one place for all protocols"},
+	{"protocols/submission", "protocols/xclient", "announcing a client is part of the dialogue (SPEC 5.2); its wording is shared by five protocols"},
 	{"core/interop", "core/mailfake", "the raw client of the suite; a package of test support like its import"},
 
 	{"protocols/proxyproto", "net", "the library that writes the header speaks in net.Addr (DESIGN 7)"},

@@ -27,7 +27,7 @@
 // and expectations:
 //
 //	! want starttls
-//	! want login method=password identifier=alice authcid=alice authzid=… password=… frame=… id.NAME=VALUE id.NAME
+//	! want login method=password identifier=alice authcid=alice authzid=… password=… frame=… hello=… id.NAME=VALUE id.NAME
 //	             announced.client=ADDR:PORT announced.local=… announced.session=… announced.ttl=7 announced.tls=true
 //	! want relay TEXT
 //	! want done accepted VERDICT
