@@ -191,7 +191,7 @@ func (c *ClientSide) announce(r request) {
 	if c.announced != nil {
 		said = *c.announced // a login in the hands of others may share the old one
 	}
-	if err := xclient.Parse(&said, r.args, xclient.SMTP); err != nil || r.bare() {
+	if err := xclient.Parse(&said, r.args, xclient.SMTP); err != nil {
 		c.bad(badAnnounced)
 		return
 	}
