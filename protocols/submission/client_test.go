@@ -290,6 +290,18 @@ func TestClientStates(t *testing.T) {
 	if got, want := len(clientStateNames), int(clientOver)+1; got != want {
 		t.Errorf("%d names, want %d", got, want)
 	}
+	m := newClient(t, nil).(*ClientSide)
+	if got, want := m.State(), "fresh"; got != want {
+		t.Errorf("state %q, want %q", got, want)
+	}
+	m.Tell(dialog.Event{Kind: dialog.Begin})
+	if got := m.Feed(nil); got != 0 || m.State() != "ready" {
+		t.Errorf("%d consumed of nothing in state %q, want 0 in ready", got, m.State())
+	}
+	m.Release() // with the greeting still to be written
+	if got := m.Feed([]byte("NOOP\r\n")); got != 0 || m.out != nil || m.State() != "over" {
+		t.Errorf("%d consumed in state %q, output %v, want nothing and over", got, m.State(), m.out)
+	}
 }
 
 // TestReplies wants every text that the client side can send in some transcript.
