@@ -19,6 +19,7 @@ var fuzzBackends = [][]dialogtest.Option{
 	{{Key: "authzid", Value: "bob"}, {Key: "maxbytes", Value: "300"}},
 	{{Key: "method", Value: "xoauth2"}, {Key: "frame", Value: `"user=alice\x01auth=Bearer tok\x01\x01"`}},
 	{{Key: "method", Value: "oauthbearer"}, {Key: "repeat-frame", Value: "9000"}, {Key: "starttls"}},
+	{{Key: "forward", Value: "192.0.2.7:40000 [2001:db8::1]:587 s1 6 TLS"}, {Key: "hello", Value: "my_pc"}},
 }
 
 // maxBackendOutput bounds what one login writes: the frame of 9000 bytes in base64, some EHLO and XCLIENT, two answers to

@@ -2,6 +2,7 @@ package submission
 
 import (
 	"bytes"
+	"net/netip"
 	"strings"
 
 	"mailsplice/protocols/dialog"
@@ -59,7 +60,12 @@ func (b *BackendSide) wordAnnouncement() [][]byte {
 	if !b.offers.xclient {
 		return nil
 	}
-	c := xclient.Client{Forwarding: b.o.Forward, Proto: "ESMTP", AddrUnavailable: b.addrHidden}
+	c := xclient.Client{Forwarding: b.o.Forward, Proto: "ESMTP", AddrUnavailable: b.withoutIPv6 && ipv6(b.o.Forward.Client)}
+	if b.withoutIPv6 && !c.AddrUnavailable {
+		told := *b.o.Forward
+		told.Local = netip.AddrPort{}
+		c.Forwarding = &told
+	}
 	if repeatable(b.login.Hello) {
 		c.Hello = b.login.Hello
 	}
@@ -83,8 +89,8 @@ func (b *BackendSide) takeAnnounce(r *reply) {
 		b.sendAnnouncement()
 	case r.class() == '2':
 		b.hail()
-	case r.is("501") && b.ipv6() && !b.addrHidden:
-		b.hideAddress()
+	case r.is("501") && b.speaksIPv6() && !b.withoutIPv6:
+		b.leaveIPv6Out()
 	default:
 		b.verdict.ForwardingIgnored = true
 		b.announcement = nil
@@ -92,14 +98,20 @@ func (b *BackendSide) takeAnnounce(r *reply) {
 	}
 }
 
-// ipv6 reports whether the client's address is one that a backend without IPv6 refuses.
-func (b *BackendSide) ipv6() bool { return b.o.Forward.Client.Addr().Unmap().Is6() }
+// speaksIPv6 reports whether the announcement holds an address that a backend without IPv6 refuses.
+func (b *BackendSide) speaksIPv6() bool { return ipv6(b.o.Forward.Client) || ipv6(b.o.Forward.Local) }
 
-// hideAddress announces the client once more without its address: Postfix with inet_protocols = ipv4 takes no other
-// (BACKENDS). The verdict says so.
-func (b *BackendSide) hideAddress() {
-	b.addrHidden, b.verdict.ForwardingIgnored = true, true
-	b.announcement = b.wordAnnouncement()
+func ipv6(a netip.AddrPort) bool { return a.Addr().Unmap().Is6() }
+
+// leaveIPv6Out announces the client once more without IPv6 addresses: Postfix with inet_protocols = ipv4 takes none
+// (BACKENDS). Where the client's own is lost by that, the verdict says so.
+func (b *BackendSide) leaveIPv6Out() {
+	b.withoutIPv6 = true
+	b.verdict.ForwardingIgnored = b.verdict.ForwardingIgnored || ipv6(b.o.Forward.Client)
+	if b.announcement = b.wordAnnouncement(); len(b.announcement) == 0 {
+		b.hail()
+		return
+	}
 	b.sendAnnouncement()
 }
 

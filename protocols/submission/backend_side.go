@@ -60,10 +60,10 @@ type BackendSide struct {
 	reader wire.Reader
 	offers offers
 
-	tlsUp      bool // STARTTLS is done
-	ownName    bool // the backend has refused the client's name in EHLO
-	announced  bool // XCLIENT is done, for better or worse
-	addrHidden bool // XCLIENT was begun again without the client's address
+	tlsUp       bool // STARTTLS is done
+	ownName     bool // the backend has refused the client's name in EHLO
+	announced   bool // XCLIENT is done, for better or worse
+	withoutIPv6 bool // XCLIENT was begun again without IPv6 addresses
 
 	code       [3]byte // of the reply in progress, behind its first line
 	within     bool    // a reply is in progress
