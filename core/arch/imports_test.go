@@ -42,6 +42,7 @@ var deviations = []deviation{
 
 	{"core/session", "tlsx/record", "before the join the loop opens and seals the client leg's records itself (DESIGN 5)"},
 	{"protocols/sasl", "protocols/token", "a frame without a user gets its identifier from the token (SPEC 4 point 1), in one place for all protocols"},
+	{"protocols/submission", "protocols/xclient", "announcing a client is part of the dialogue (SPEC 5.2); its wording is shared by five protocols"},
 	{"core/interop", "core/mailfake", "the raw client of the suite; a package of test support like its import"},
 
 	{"protocols/pop3", "protocols/xclient", "both sides speak XCLIENT (SPEC 3, 5.2), whose words are in one place for all protocols"},

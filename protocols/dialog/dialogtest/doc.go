@@ -27,7 +27,7 @@
 // and expectations:
 //
 //	! want starttls
-//	! want login method=password identifier=alice authcid=alice authzid=… password=… frame=… utf8=true
+//	! want login method=password identifier=alice authcid=alice authzid=… password=… frame=… hello=… utf8=true
 //	             id.NAME=VALUE id.NAME announced.client=ADDR:PORT announced.local=… announced.session=… announced.ttl=7 announced.tls=true
 //	! want relay TEXT
 //	! want done accepted VERDICT

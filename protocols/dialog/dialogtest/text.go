@@ -109,6 +109,7 @@ func formatLogin(l *dialog.Login) string {
 	add("authzid", string(l.AuthzID))
 	add("password", string(l.Password))
 	add("frame", string(l.Frame))
+	add("hello", l.Hello)
 	if l.UTF8 {
 		add("utf8", "true")
 	}
@@ -150,7 +151,7 @@ func formatAnnounced(a *dialog.Announced) []string {
 }
 
 // loginOrder puts the fields of a login in the order of formatLogin; id fields keep their own among themselves.
-var loginOrder = []string{"method", "identifier", "authcid", "authzid", "password", "frame", "utf8", "id.", "announced",
+var loginOrder = []string{"method", "identifier", "authcid", "authzid", "password", "frame", "hello", "utf8", "id.", "announced",
 	"announced.client", "announced.local", "announced.session", "announced.ttl", "announced.tls"}
 
 // canonicalLogin reads the fields of a login as written and puts them into the form of formatLogin.
