@@ -2,6 +2,7 @@ package mailfake
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -115,9 +116,11 @@ func (c *Conn) StrictLine(limit int) (string, error) {
 	if limit == 0 {
 		limit = maxStrictLine
 	}
+	if have, _ := c.r.Peek(c.r.Buffered()); bytes.IndexByte(have, '\n') < 0 { // a bulk reader need not set it per line
+		_ = c.conn.SetReadDeadline(time.Now().Add(c.o.Timeout))
+	}
 	var raw []byte
 	for {
-		_ = c.conn.SetReadDeadline(time.Now().Add(c.o.Timeout))
 		part, err := c.r.ReadSlice('\n')
 		raw = append(raw, part...)
 		if len(raw) > limit {
