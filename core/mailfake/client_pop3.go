@@ -1,6 +1,7 @@
 package mailfake
 
 import (
+	"bufio"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -188,16 +189,20 @@ func (c *POP3Client) Retrieve(n int, w io.Writer) (size int64, err error) {
 	if r, err := c.Answer(); err != nil || !r.OK() {
 		return 0, refusal(text, r, err)
 	}
+	out := bufio.NewWriterSize(w, bulkBlock)
 	for {
 		line, err := c.StrictLine(0)
 		if err != nil {
 			return size, fmt.Errorf("retrieving message %d: %w", n, err)
 		}
 		if line == "." {
-			return size, nil
+			return size, out.Flush()
 		}
-		k, err := io.WriteString(w, strings.TrimPrefix(line, ".")+"\r\n")
-		if size += int64(k); err != nil {
+		k, err := out.WriteString(strings.TrimPrefix(line, "."))
+		if size += int64(k) + 2; err == nil {
+			_, err = out.WriteString("\r\n")
+		}
+		if err != nil {
 			return size, err
 		}
 	}

@@ -272,10 +272,16 @@ func last(list []string) string {
 func TestProxyHeaderInEveryProtocol(t *testing.T) {
 	src, dst := netip.MustParseAddrPort("[2001:db8::7]:1234"), netip.MustParseAddrPort("[2001:db8::2]:110")
 	each(t, newcomers, func(t *testing.T, p Protocol) {
-		b := startWith(t, Options{Protocol: p, Proxy: ProxyRequired})
-		playWith(t, b, ClientOptions{First: func(c net.Conn) error { return WriteProxy(c, src, dst) }})
-		if got := b.Sessions()[0]; got.Client != src || got.Proxy == nil || got.Proxy.Destination != dst {
-			t.Errorf("got %+v, want client %s", got, src)
+		first := func(c net.Conn) error { return WriteProxy(c, src, dst) }
+		plain := startWith(t, Options{Protocol: p, Proxy: ProxyRequired})
+		playWith(t, plain, ClientOptions{First: first})
+		implicit := startWith(t, Options{Protocol: p, Proxy: ProxyRequired, TLS: serverTLS(t), Implicit: true})
+		playWith(t, implicit, ClientOptions{First: first, TLS: insecure})
+		for _, b := range []*Backend{plain, implicit} {
+			got := b.Sessions()[0]
+			if got.Client != src || got.Proxy == nil || got.Proxy.Destination != dst || got.TLS != (b == implicit) {
+				t.Errorf("got %+v, want client %s", got, src)
+			}
 		}
 	})
 }

@@ -160,7 +160,7 @@ func TestPOP3Pipeline(t *testing.T) {
 }
 
 func TestRetrieveLarge(t *testing.T) {
-	const size = 20 << 20
+	const size = 8 << 20
 	c, _ := dialPOP3(t, Options{MessageBytes: []int64{size}})
 	ok(t, c.Login("alice", "x"))
 	sum, want := sha256.New(), sha256.New()

@@ -106,7 +106,7 @@ type bodyReader struct {
 	r         *bufio.Reader
 	store     *store
 	raw       []byte
-	held      int64 // set aside in store
+	held      int64 // set aside in store; behind raw by a block at most
 	whole     bool  // all of it found room
 	lineStart bool  // CRLF was last
 	cr        bool  // CR was last
@@ -115,36 +115,42 @@ type bodyReader struct {
 
 // block reads about bulkBlock bytes, or up to the end.
 func (b *bodyReader) block() error {
-	for n := 0; n < bulkBlock; {
+	n := 0
+	for n < bulkBlock && !b.done {
 		part, err := b.r.ReadSlice('\n')
 		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
 			return err
 		}
-		if b.lineStart && string(part) == ".\r\n" {
-			b.done = true
-			return nil
+		if b.done = b.lineStart && string(part) == ".\r\n"; !b.done {
+			b.add(part)
+			n += len(part)
 		}
-		b.add(part)
-		n += len(part)
 	}
+	b.settle(int64(n))
 	return nil
 }
 
 // add keeps a piece, which ends in LF or fills the reader's buffer.
 func (b *bodyReader) add(part []byte) {
 	last := len(part) - 1
-	crBefore := b.cr
 	if last > 0 {
-		crBefore = part[last-1] == '\r'
+		b.cr = part[last-1] == '\r'
 	}
-	b.lineStart = part[last] == '\n' && crBefore
+	b.lineStart = part[last] == '\n' && b.cr
 	b.cr = part[last] == '\r'
-	if b.whole && !b.store.grow(int64(len(part))) {
+	if b.whole {
+		b.raw = append(b.raw, part...)
+	}
+}
+
+// settle sets aside what a block has brought, or gives everything up.
+func (b *bodyReader) settle(n int64) {
+	switch {
+	case !b.whole:
+	case b.store.grow(n):
+		b.held += n
+	default:
 		b.store.release(b.held)
 		b.raw, b.held, b.whole = nil, 0, false
-	}
-	if b.whole {
-		b.held += int64(len(part))
-		b.raw = append(b.raw, part...)
 	}
 }

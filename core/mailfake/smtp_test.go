@@ -76,11 +76,12 @@ func TestEHLO(t *testing.T) {
 func TestDeliver(t *testing.T) {
 	to := []string{"b@example.org", "c@example.org"}
 	for p, answers := range map[Protocol]int{Submission: 1, SMTP: 1, LMTP: 2} {
+		size := int64(1 << 20)
 		c, b := dialFamily(t, p, Options{Name: "legacy", StoreBytes: 64 << 20})
 		if p == Submission {
 			ok(t, c.Login("alice", "x"))
+			size = 20 << 20
 		}
-		const size = 20 << 20
 		sum := sha256.New()
 		r := must[[]Reply](t)(c.Deliver("a@example.org", to, io.TeeReader(Generated(size), sum)))
 		want := hex.EncodeToString(sum.Sum(nil))
@@ -90,7 +91,7 @@ func TestDeliver(t *testing.T) {
 			}
 		}
 		got := b.Messages()[0]
-		if len(r) != answers || got.From != "a@example.org" || !slices.Equal(got.To, to) || got.Sum != want || len(got.Content()) != size {
+		if len(r) != answers || got.From != "a@example.org" || !slices.Equal(got.To, to) || got.Sum != want || int64(len(got.Content())) != size {
 			t.Errorf("%s: got %d answers and a message of %d bytes from %s to %s", p, len(r), len(got.Raw), got.From, got.To)
 		}
 		if (got.Account == "alice") != (p == Submission) || got.Session != 1 {

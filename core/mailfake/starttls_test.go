@@ -124,3 +124,18 @@ func TestWordsBehindTheHandshake(t *testing.T) {
 		t.Errorf("got %q, want one mechanism", c.Offered)
 	}
 }
+
+func TestIMAPInsideTLS(t *testing.T) {
+	b := newBackend(t, Options{TLS: serverTLS(t), Capabilities: "IMAP4rev1 LOGINDISABLED", CapabilitiesTLS: "IMAP4rev1 AUTH=PLAIN",
+		Hooks: Hooks{OnStartTLS: Times(1, Inject("* OK injected\r\n"))}})
+	c := dial(t, b)
+	must[Reply](t)(c.Must("STARTTLS"))
+	must[string](t)(c.Expect("* OK injected"))
+	c = dial(t, b)
+	must[Reply](t)(c.Must("STARTTLS"))
+	ok(t, c.TLS(insecure))
+	if got := must[Reply](t)(c.Must("CAPABILITY")).Find("*"); got != "* CAPABILITY IMAP4rev1 AUTH=PLAIN" {
+		t.Errorf("got %q", got)
+	}
+	ok(t, c.Login("a", "b"))
+}
