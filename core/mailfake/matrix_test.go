@@ -306,6 +306,24 @@ func TestRecordCountsWhatCame(t *testing.T) {
 	})
 }
 
+// A hook sees what is recorded so far, in a copy of its own.
+func TestHooksSeeTheRecord(t *testing.T) {
+	each(t, newcomers, func(t *testing.T, p Protocol) {
+		seen := make(chan Record, 1)
+		b := startWith(t, Options{Protocol: p, Hooks: Hooks{OnCommand: ForVerb("QUIT2", func(s *Session) Move {
+			seen <- s.Record()
+			return Finished
+		})}})
+		c := play(t, b)
+		ok(t, c.SendRaw("NOOP\r\nQUIT2\r\n"))
+		got := <-seen
+		got.Verbs[0] = "changed"
+		if got.Commands != 2 || got.Received != 13 || got.Sent == 0 || b.Sessions()[0].Verbs[0] != "NOOP" {
+			t.Errorf("got %+v, want two commands of 13 bytes", got)
+		}
+	})
+}
+
 func TestUnknownProtocol(t *testing.T) {
 	if b, err := New(Options{Protocol: 77}); !errors.Is(err, errProtocol) {
 		b.Close()

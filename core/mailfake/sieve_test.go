@@ -157,6 +157,35 @@ func TestScriptsAreBounded(t *testing.T) {
 	}
 }
 
+// The room of a script that never came whole is given back.
+func TestBrokenScriptIsForgotten(t *testing.T) {
+	c, b := dialSieve(t, Options{StoreBytes: 1000})
+	ok(t, c.Login("alice", "x"))
+	ok(t, c.SendRaw("PUTSCRIPT \"a\" {700+}\r\nin half"))
+	ok(t, c.CloseWrite())
+	must[End](t)(c.WaitEnd())
+	c.Close()
+	await(t, b, "ended", func(c Counts) bool { return c.Open == 0 })
+	c = must[*SieveClient](t)(DialSieve(b.Addr().String(), ClientOptions{}))
+	defer c.Close()
+	ok(t, c.Login("alice", "x"))
+	if r := must[Reply](t)(c.PutScript("b", 700, Pattern(1))); !r.OK() {
+		t.Errorf("got %q", r)
+	}
+}
+
+func TestSievePipeline(t *testing.T) {
+	c, b := dialSieve(t, Options{Name: "legacy"})
+	login := "AUTHENTICATE \"PLAIN\" " + Quote(frame64(PlainFrame("", "alice", "x")))
+	all := must[[]Reply](t)(c.Pipeline(login, "PUTSCRIPT \"a\" {4+}\r\nkeep", "LISTSCRIPTS", "LOGOUT"))
+	if len(all) != 4 || fmt.Sprint(all[2].Untagged) != `["a"]` || !all[3].OK() {
+		t.Errorf("got %q", all)
+	}
+	if got := fmt.Sprint(b.Sessions()[0].Verbs); got != "[AUTHENTICATE PUTSCRIPT LISTSCRIPTS LOGOUT]" {
+		t.Errorf("got verbs %s", got)
+	}
+}
+
 func TestMalformedScripts(t *testing.T) {
 	for input, want := range map[string]string{
 		"PUTSCRIPT \"a\"\r\nNOOP\r\n":                `NO "PUTSCRIPT needs a name and a script"|OK "on legacy"`,
