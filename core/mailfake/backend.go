@@ -5,86 +5,43 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
 
-// Record is what a backend remembers of one session.
-type Record struct {
-	Number   int            // counts from 1 in the order of arrival
-	Peer     netip.AddrPort // other end of the TCP connection
-	Client   netip.AddrPort // from PROXY, else from a trusted ID, else Peer
-	Began    time.Time
-	Ended    time.Time // zero while the session lasts
-	Proxy    *ProxyHeader
-	ID       []Pair   // fields of the first IMAP ID
-	IDs      int      // how many IDs came
-	Verbs    []string // the first 64 commands, upper case
-	TLS      bool
-	Attempts int    // complete logins that were decided
-	Account  string // of the accepted login, else of the last attempt
-	Method   string // "LOGIN", "PLAIN", "XOAUTH2", ... of that attempt
-	Form     string // how it came: "atom quoted literal literal+", for SASL "initial prompted"
-	LoggedIn bool
-}
-
-// Pair is one field of an IMAP ID. A NIL value has Null set.
-type Pair struct {
-	Name, Value string
-	Null        bool
-}
-
-// Field is the value of an ID field by its lower-case name, and whether it came.
-func (r Record) Field(name string) (string, bool) {
-	for _, p := range r.ID {
-		if p.Name == name {
-			return p.Value, true
-		}
-	}
-	return "", false
-}
-
-// Append is what a backend remembers of one appended message.
-type Append struct {
-	Account string
-	Bytes   int64
-	Sum     string // hex SHA-256
-}
-
-// Counts sums up a backend's life so far.
-type Counts struct {
-	Connections       int // ever accepted
-	Open              int // not ended
-	LoggedIn          int // of those, logged in
-	Idle              int // of those, in IDLE
-	Accepted, Refused int // verdicts ever, by kind
-	Appended          int // messages ever
-	Commands          int // commands ever
-}
-
 // Backend is a scripted mail server. All methods may be called by any goroutine.
 type Backend struct {
-	o     Options // immutable
-	l     net.Listener
-	serve func(*Session) // the protocol
-	mail  *store
-	done  chan struct{} // closed by Close
-	wg    sync.WaitGroup
-	once  sync.Once
+	o      Options // immutable
+	l      net.Listener
+	speech speech // immutable
+	mail   *store
+	done   chan struct{} // closed by Close
+	wg     sync.WaitGroup
+	once   sync.Once
 
 	mu       sync.Mutex // guards the rest
 	sessions map[*Session]struct{}
 	records  []*Record
 	appends  []Append
+	messages []Message
 	counts   Counts
 	changed  chan struct{} // closed and replaced at every change
 }
 
 // NewIMAP starts an IMAP4rev1 server on a loopback address. The caller calls Close.
-func NewIMAP(o Options) (*Backend, error) { return start(o, serveIMAP) }
+func NewIMAP(o Options) (*Backend, error) {
+	o.Protocol = IMAP
+	return New(o)
+}
 
-func start(o Options, serve func(*Session)) (*Backend, error) {
-	o = o.withDefaults()
+// New starts a server of Options.Protocol on a loopback address. The caller calls Close.
+func New(o Options) (*Backend, error) {
+	sp, known := speechOf(o.Protocol)
+	if !known {
+		return nil, fmt.Errorf("starting mail server for protocol %d: %w", o.Protocol, errProtocol)
+	}
+	o = o.withDefaults(&sp)
 	ap, err := netip.ParseAddrPort(o.Listen)
 	if err != nil || !ap.Addr().IsLoopback() {
 		return nil, fmt.Errorf("starting mail server on %q: %w", o.Listen, errOptions)
@@ -93,12 +50,15 @@ func start(o Options, serve func(*Session)) (*Backend, error) {
 	if err != nil {
 		return nil, fmt.Errorf("starting mail server: %w", err)
 	}
-	b := &Backend{o: o, l: l, serve: serve, mail: newStore(&o), done: make(chan struct{}),
+	b := &Backend{o: o, l: l, speech: sp, mail: newStore(&o), done: make(chan struct{}),
 		sessions: map[*Session]struct{}{}, changed: make(chan struct{})}
 	b.wg.Add(1)
 	go b.accept() // ends when Close closes the listener
 	return b, nil
 }
+
+// Protocol is what the backend speaks.
+func (b *Backend) Protocol() Protocol { return b.o.Protocol }
 
 // Name is the backend's name.
 func (b *Backend) Name() string { return b.o.Name }
@@ -168,6 +128,7 @@ func (b *Backend) run(s *Session) {
 	s.play()
 	b.mu.Lock()
 	delete(b.sessions, s)
+	s.tally()
 	s.rec.Ended = time.Now()
 	b.bump()
 	b.mu.Unlock()
@@ -191,10 +152,12 @@ func (b *Backend) update(f func()) {
 func (b *Backend) Sessions() []Record {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	for s := range b.sessions {
+		s.tally()
+	}
 	out := make([]Record, len(b.records))
 	for i, r := range b.records {
-		out[i] = *r
-		out[i].ID, out[i].Verbs = slices.Clone(r.ID), slices.Clone(r.Verbs)
+		out[i] = r.clone()
 	}
 	return out
 }
@@ -209,6 +172,13 @@ func (b *Backend) Appends() []Append {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return slices.Clone(b.appends)
+}
+
+// Messages is what came by DATA, in order.
+func (b *Backend) Messages() []Message {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.messages)
 }
 
 // Counts sums up.
@@ -247,7 +217,7 @@ func (b *Backend) Await(timeout time.Duration, ok func(Counts) bool) bool {
 	}
 }
 
-// Notify tells every idling session of account the number of its messages, as if one had arrived, and says how many
+// Notify tells every idling IMAP session of account the number of its messages, as if one had arrived, and says how many
 // sessions that were. An empty account means all.
 func (b *Backend) Notify(account string) int {
 	n := 0
@@ -259,11 +229,11 @@ func (b *Backend) Notify(account string) int {
 	return n
 }
 
-// Kick ends every logged-in session of account with "* BYE" and FIN, and says how many. An empty account means all.
+// Kick ends every logged-in session of account with its protocol's farewell and FIN, and says how many. An empty account means all.
 func (b *Backend) Kick(account string) int {
 	picked := b.pick(account, func(s *Session) bool { return s.rec.LoggedIn })
 	for _, s := range picked {
-		_ = s.Write("* BYE Kicked by " + b.o.Name + "\r\n")
+		_ = s.Write(strings.ReplaceAll(b.speech.kicked, "{name}", b.o.Name))
 		s.stop()
 	}
 	return len(picked)

@@ -2,6 +2,7 @@ package mailfake
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -29,22 +31,17 @@ type ClientOptions struct {
 // clientTimeout bounds a wait where the test names nothing: far above what loopback needs, even under -race.
 const clientTimeout = 10 * time.Second
 
-// Client is a scripted mail client on one connection, used by one goroutine. Every wait has a deadline.
-type Client struct {
-	Greeting string // first line, empty with Hold
-
+// Conn is one connection of a scripted client, line by line, of any protocol. It is used by one goroutine. Every wait
+// has a deadline.
+type Conn struct {
 	o    ClientOptions
 	tcp  *net.TCPConn
 	conn net.Conn
 	r    *bufio.Reader
-	n    int // tags given out
 }
 
-// Dial connects to address:port and reads the greeting.
-func Dial(addr string) (*Client, error) { return DialWith(addr, ClientOptions{}) }
-
-// DialWith is Dial with options.
-func DialWith(addr string, o ClientOptions) (*Client, error) {
+// DialConn connects to address:port, does what First and TLS ask for, and reads nothing.
+func DialConn(addr string, o ClientOptions) (*Conn, error) {
 	if o.Timeout == 0 {
 		o.Timeout = clientTimeout
 	}
@@ -56,41 +53,50 @@ func DialWith(addr string, o ClientOptions) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{o: o, tcp: conn.(*net.TCPConn), conn: conn, r: bufio.NewReader(conn)}
+	c := &Conn{o: o, tcp: conn.(*net.TCPConn), conn: conn, r: bufio.NewReader(conn)}
 	if o.First != nil {
 		err = o.First(conn)
 	}
 	if err == nil && o.TLS != nil {
 		err = c.TLS(o.TLS)
 	}
-	if err == nil && !o.Hold {
-		c.Greeting, err = c.Line()
-	}
 	if err != nil {
 		c.Close()
-		return nil, fmt.Errorf("greeting of %s: %w", addr, err)
+		return nil, fmt.Errorf("connecting to %s: %w", addr, err)
 	}
 	return c, nil
 }
 
+// welcome reads a greeting unless it is to be held, and closes the connection when there is none.
+func (c *Conn) welcome(read func() error) error {
+	if c.o.Hold {
+		return nil
+	}
+	if err := read(); err != nil {
+		c.Close()
+		return fmt.Errorf("greeting of %s: %w", c.tcp.RemoteAddr(), err)
+	}
+	return nil
+}
+
 // LocalAddr is the client's own end.
-func (c *Client) LocalAddr() netip.AddrPort { return c.tcp.LocalAddr().(*net.TCPAddr).AddrPort() }
+func (c *Conn) LocalAddr() netip.AddrPort { return c.tcp.LocalAddr().(*net.TCPAddr).AddrPort() }
 
 // SetTimeout changes the bound of every later wait.
-func (c *Client) SetTimeout(d time.Duration) { c.o.Timeout = d }
+func (c *Conn) SetTimeout(d time.Duration) { c.o.Timeout = d }
 
 // Send writes one line; CRLF is added.
-func (c *Client) Send(line string) error { return c.SendRaw(line + "\r\n") }
+func (c *Conn) Send(line string) error { return c.SendRaw(line + "\r\n") }
 
 // SendRaw writes bytes as they are.
-func (c *Client) SendRaw(text string) error {
+func (c *Conn) SendRaw(text string) error {
 	_ = c.conn.SetWriteDeadline(time.Now().Add(c.o.Timeout))
 	_, err := io.WriteString(c.conn, text)
 	return err
 }
 
 // Line reads one line and strips CRLF. A line without CRLF at the end of the stream is io.ErrUnexpectedEOF.
-func (c *Client) Line() (string, error) {
+func (c *Conn) Line() (string, error) {
 	_ = c.conn.SetReadDeadline(time.Now().Add(c.o.Timeout))
 	line, err := c.r.ReadString('\n')
 	if err != nil {
@@ -102,8 +108,43 @@ func (c *Client) Line() (string, error) {
 	return strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r"), nil
 }
 
+// maxStrictLine bounds a line whose protocol has no bound of its own, without CRLF.
+const maxStrictLine = 64 << 10
+
+// StrictLine is Line, but wants CRLF, no bare CR, LF or NUL in it, and at most limit bytes with its CRLF (0: 64 KiB).
+func (c *Conn) StrictLine(limit int) (string, error) {
+	if limit == 0 {
+		limit = maxStrictLine
+	}
+	if have, _ := c.r.Peek(c.r.Buffered()); bytes.IndexByte(have, '\n') < 0 { // a bulk reader need not set it per line
+		_ = c.conn.SetReadDeadline(time.Now().Add(c.o.Timeout))
+	}
+	var raw []byte
+	for {
+		part, err := c.r.ReadSlice('\n')
+		raw = append(raw, part...)
+		if len(raw) > limit {
+			return "", fmt.Errorf("line of more than %d bytes: %.40q", limit, raw)
+		}
+		if err == nil {
+			break
+		}
+		if errors.Is(err, io.EOF) && len(raw) > 0 {
+			err = io.ErrUnexpectedEOF
+		}
+		if !errors.Is(err, bufio.ErrBufferFull) {
+			return string(raw), err
+		}
+	}
+	text, whole := strings.CutSuffix(string(raw), "\r\n")
+	if !whole || strings.ContainsAny(text, "\r\x00") {
+		return text, fmt.Errorf("malformed line %.60q", raw)
+	}
+	return text, nil
+}
+
 // Expect reads one line and wants it to begin with prefix.
-func (c *Client) Expect(prefix string) (string, error) {
+func (c *Conn) Expect(prefix string) (string, error) {
 	line, err := c.Line()
 	if err != nil {
 		return line, fmt.Errorf("waiting for %q: %w", prefix, err)
@@ -115,7 +156,7 @@ func (c *Client) Expect(prefix string) (string, error) {
 }
 
 // Await reads lines until one begins with prefix.
-func (c *Client) Await(prefix string) (string, error) {
+func (c *Conn) Await(prefix string) (string, error) {
 	for {
 		line, err := c.Line()
 		if err != nil {
@@ -128,19 +169,19 @@ func (c *Client) Await(prefix string) (string, error) {
 }
 
 // Read reads what there is, after what Line has already buffered.
-func (c *Client) Read(p []byte) (int, error) {
+func (c *Conn) Read(p []byte) (int, error) {
 	_ = c.conn.SetReadDeadline(time.Now().Add(c.o.Timeout))
 	return c.r.Read(p)
 }
 
-// Write writes bytes as they are; with Read it makes Client an io.ReadWriter.
-func (c *Client) Write(p []byte) (int, error) {
+// Write writes bytes as they are; with Read it makes Conn an io.ReadWriter.
+func (c *Conn) Write(p []byte) (int, error) {
 	_ = c.conn.SetWriteDeadline(time.Now().Add(c.o.Timeout))
 	return c.conn.Write(p)
 }
 
 // CloseWrite sends FIN; reading goes on.
-func (c *Client) CloseWrite() error {
+func (c *Conn) CloseWrite() error {
 	if t, ok := c.conn.(*tls.Conn); ok {
 		if err := t.CloseWrite(); err != nil {
 			return err
@@ -150,10 +191,10 @@ func (c *Client) CloseWrite() error {
 }
 
 // Close ends the connection at once. It may be called more than once.
-func (c *Client) Close() { _ = c.tcp.Close() }
+func (c *Conn) Close() { _ = c.tcp.Close() }
 
 // Reset ends the connection with a RST.
-func (c *Client) Reset() {
+func (c *Conn) Reset() {
 	_ = c.tcp.SetLinger(0)
 	_ = c.tcp.Close()
 }
@@ -166,10 +207,13 @@ type End struct {
 	Reset bool     // RST
 }
 
-// Bye is the server's untagged goodbye, or empty.
+// farewells begin a goodbye that nobody asked for, by protocol: IMAP, ManageSieve, SMTP and its kin, POP3.
+var farewells = []string{"* BYE", "BYE", "421 ", "-ERR "}
+
+// Bye is the server's goodbye that answers no command, or empty. A "-ERR" counts: what it means is for the test to know.
 func (e End) Bye() string {
 	for _, l := range e.Lines {
-		if strings.HasPrefix(l, "* BYE") {
+		if slices.ContainsFunc(farewells, func(f string) bool { return strings.HasPrefix(l, f) }) {
 			return l
 		}
 	}
@@ -178,7 +222,7 @@ func (e End) Bye() string {
 
 // WaitEnd reads until the server ends the connection. An error means that it did not in time. It bounds what it keeps
 // at a thousand lines.
-func (c *Client) WaitEnd() (End, error) {
+func (c *Conn) WaitEnd() (End, error) {
 	var e End
 	for {
 		line, err := c.Line()
@@ -202,7 +246,7 @@ func (c *Client) WaitEnd() (End, error) {
 }
 
 // TLS puts TLS over the connection; after it everything goes through TLS.
-func (c *Client) TLS(conf *tls.Config) error {
+func (c *Conn) TLS(conf *tls.Config) error {
 	if c.r.Buffered() > 0 {
 		return errors.New("starting TLS: bytes came ahead of it")
 	}

@@ -1,39 +1,35 @@
 package mailfake
 
 import (
-	"encoding/base64"
 	"fmt"
 	"io"
 	"strings"
 )
 
-// Reply is a server's answer to one IMAP command.
-type Reply struct {
-	Status   string   // "OK", "NO" or "BAD"
-	Text     string   // what follows it, response code included
-	Untagged []string // lines before it, literals put in as they came
+// Client is a scripted IMAP client on one connection, used by one goroutine. Every wait has a deadline.
+type Client struct {
+	*Conn
+	Greeting string // first line, empty with Hold
+
+	n int // tags given out
 }
 
-// String is the tagged line without its tag.
-func (r Reply) String() string { return r.Status + " " + r.Text }
+// Dial connects to address:port and reads the greeting.
+func Dial(addr string) (*Client, error) { return DialWith(addr, ClientOptions{}) }
 
-// Find is the first untagged line that begins with prefix, or empty.
-func (r Reply) Find(prefix string) string {
-	for _, l := range r.Untagged {
-		if strings.HasPrefix(l, prefix) {
-			return l
-		}
+// DialWith is Dial with options.
+func DialWith(addr string, o ClientOptions) (*Client, error) {
+	conn, err := DialConn(addr, o)
+	if err != nil {
+		return nil, err
 	}
-	return ""
+	c := &Client{Conn: conn}
+	err = c.welcome(func() error { c.Greeting, err = c.Line(); return err })
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
 }
-
-// Refusal is the error of a command that was answered NO or BAD.
-type Refusal struct {
-	Command string // its verb
-	Reply   Reply
-}
-
-func (r *Refusal) Error() string { return fmt.Sprintf("%s was answered %q", r.Command, r.Reply) }
 
 // maxReplyLiteral bounds a literal that Command keeps; Fetch streams larger ones.
 const maxReplyLiteral = 1 << 20
@@ -56,14 +52,6 @@ func (c *Client) Command(text string) (Reply, error) {
 func (c *Client) Must(text string) (Reply, error) {
 	r, err := c.Command(text)
 	return r, refusal(text, r, err)
-}
-
-func refusal(text string, r Reply, err error) error {
-	if err != nil || r.Status == "OK" {
-		return err
-	}
-	verb, _, _ := strings.Cut(text, " ")
-	return &Refusal{verb, r}
 }
 
 // Answer reads up to the tagged answer for tag. A tag that is not awaited is an error.
@@ -164,7 +152,7 @@ func (c *Client) Authenticate(mechanism string, initial Initial, frames ...strin
 	tag := c.tag()
 	line := tag + " AUTHENTICATE " + mechanism
 	if initial == InitialResponse && len(frames) > 0 {
-		line += " " + orEqual(base64.StdEncoding.EncodeToString([]byte(frames[0])))
+		line += " " + initialFrame(frames[0])
 		frames = frames[1:]
 	}
 	if err := c.Send(line); err != nil {
@@ -182,24 +170,13 @@ func (c *Client) Authenticate(mechanism string, initial Initial, frames ...strin
 		seen = append(seen, line)
 		answer := ""
 		if len(frames) > 0 {
-			answer, frames = base64.StdEncoding.EncodeToString([]byte(frames[0])), frames[1:]
+			answer, frames = frame64(frames[0]), frames[1:]
 		}
 		if err := c.Send(answer); err != nil {
 			return Reply{}, err
 		}
 	}
 }
-
-// Initial says where the first SASL frame goes.
-type Initial uint8
-
-// The ways.
-const (
-	Prompted        Initial = iota // after the server's "+"
-	InitialResponse                // on the command line (RFC 4959)
-)
-
-func orEqual(s string) string { return or(s, "=") }
 
 // finish goes on reading an answer whose first line is there already.
 func (c *Client) finish(tag, line string, seen []string) (Reply, error) {
@@ -211,22 +188,6 @@ func (c *Client) finish(tag, line string, seen []string) (Reply, error) {
 	r, err := c.Answer(tag)
 	r.Untagged = append(append(seen, line), r.Untagged...)
 	return r, err
-}
-
-// PlainFrame is the frame of SASL PLAIN.
-func PlainFrame(authz, user, password string) string {
-	return authz + "\x00" + user + "\x00" + password
-}
-
-// XOAuth2Frame is the frame of XOAUTH2.
-func XOAuth2Frame(user, token string) string {
-	return "user=" + user + "\x01auth=Bearer " + token + "\x01\x01"
-}
-
-// OAuthBearerFrame is the frame of OAUTHBEARER (RFC 7628 3.1).
-func OAuthBearerFrame(user, token string) string {
-	name := strings.NewReplacer("=", "=3D", ",", "=2C").Replace(user)
-	return "n,a=" + name + ",\x01auth=Bearer " + token + "\x01\x01"
 }
 
 // Idle enters IDLE; the tag is for Answer after Send("DONE").

@@ -1,6 +1,9 @@
 package mailfake
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"hash"
 	"testing"
 	"time"
 
@@ -56,3 +59,10 @@ func await(t *testing.T, b *Backend, what string, cond func(Counts) bool) {
 		t.Fatalf("never came true: %s; counts %+v", what, b.Counts())
 	}
 }
+
+// checksum is a hash that prints as hexadecimal.
+type checksum struct{ hash.Hash }
+
+func newSum() checksum { return checksum{sha256.New()} }
+
+func (c checksum) String() string { return hex.EncodeToString(c.Sum(nil)) }

@@ -13,7 +13,9 @@ const (
 	OnStartTLS                      // before the go-ahead; Answered: the hook wrote it itself, the handshake follows
 	OnCredentials                   // credentials are complete, nobody has decided yet
 	AfterLogin                      // the accepting answer was written
-	OnData                          // before each block of XSOURCE, XSINK or XECHO is moved
+	OnData                          // before each block of XSOURCE, XSINK, XECHO or a DATA message is moved
+	OnTLS                           // the handshake of STARTTLS is done; Answered: no capabilities by themselves (ManageSieve)
+	OnMessage                       // a DATA message has come whole, nothing is said about it yet
 )
 
 // Move is what a session does after a hook.
@@ -108,6 +110,12 @@ func SayAndEnd(text string) Hook {
 		Say(text)(s)
 		return Finished
 	}
+}
+
+// Inject, for OnStartTLS: the usual go-ahead with text behind it in one write, then the handshake; what a man in the
+// middle does (SECURITY 6).
+func Inject(text string) Hook {
+	return func(s *Session) Move { return Say(s.b.speech.goAhead + text)(s) }
 }
 
 // Finish ends the session with a FIN.

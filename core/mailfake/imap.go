@@ -1,14 +1,10 @@
 package mailfake
 
-import (
-	"errors"
-	"strings"
-)
+import "strings"
 
 // imapSession is the IMAP state of a session.
 type imapSession struct {
 	*Session
-	loggedIn  bool
 	selected  bool
 	askedCaps bool // the client read CAPABILITY itself and ignores response codes (BACKENDS)
 }
@@ -71,14 +67,7 @@ func init() {
 // serveIMAP talks IMAP until the session ends.
 func serveIMAP(s *Session) {
 	i := &imapSession{Session: s}
-	err := i.greet()
-	for err == nil {
-		err = i.one()
-	}
-	if errors.Is(err, errLine) {
-		_ = s.Write("* BYE Too much input\r\n")
-	}
-	s.close(err)
+	s.converse(i.greet, i.one)
 }
 
 func (i *imapSession) greet() error {
@@ -106,6 +95,9 @@ func (i *imapSession) capabilities() string {
 	if !i.overTLS() {
 		return i.b.o.Capabilities
 	}
+	if i.b.o.CapabilitiesTLS != "" {
+		return i.b.o.CapabilitiesTLS
+	}
 	var out []string
 	for w := range strings.FieldsSeq(i.b.o.Capabilities) {
 		if w != "STARTTLS" && w != "LOGINDISABLED" {
@@ -115,21 +107,13 @@ func (i *imapSession) capabilities() string {
 	return strings.Join(out, " ")
 }
 
-func (i *imapSession) overTLS() bool { return i.conn != i.tcp }
-
 // one reads and carries out one command.
 func (i *imapSession) one() error {
 	c, err := i.readCommand()
 	if err != nil {
 		return err
 	}
-	i.b.update(func() {
-		i.b.counts.Commands++
-		if len(i.rec.Verbs) < 64 {
-			i.rec.Verbs = append(i.rec.Verbs, i.verb)
-		}
-	})
-	if answered, err := i.hook(OnCommand); answered || err != nil {
+	if answered, err := i.heard(); answered || err != nil {
 		return err
 	}
 	h, known := imapCommands[i.verb]
@@ -176,15 +160,7 @@ func (i *imapSession) starttls(*command) error {
 	if i.b.o.TLS == nil || i.overTLS() {
 		return i.bad("No TLS here")
 	}
-	answered, err := i.hook(OnStartTLS)
-	if err != nil {
-		return err
-	}
-	if !answered {
-		if err := i.ok("Begin TLS"); err != nil {
-			return err
-		}
-	}
 	i.askedCaps = false
-	return i.startTLS()
+	_, err := i.secure()
+	return err
 }

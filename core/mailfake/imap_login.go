@@ -1,7 +1,7 @@
 package mailfake
 
 import (
-	"encoding/base64"
+	"fmt"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -100,7 +100,7 @@ func (i *imapSession) authenticate(c *command) error {
 		}
 		first = &s
 	}
-	cred, ok, err := i.exchange(mech, first)
+	cred, ok, err := exchange(mech, first, i.prompt)
 	if err != nil {
 		return err
 	}
@@ -110,112 +110,29 @@ func (i *imapSession) authenticate(c *command) error {
 	return i.decide(cred, form)
 }
 
-// decode64 decodes one SASL line; "=" is an empty one.
-func decode64(s string) (string, error) {
-	if s == "=" {
-		return "", nil
-	}
-	b, err := base64.StdEncoding.DecodeString(s)
-	return string(b), err
-}
-
 // prompt asks for one SASL line. ok is false when the client aborts or sends no base64.
 func (i *imapSession) prompt(challenge string) (answer string, ok bool, err error) {
-	if err := i.printf("+ %s", base64.StdEncoding.EncodeToString([]byte(challenge))); err != nil {
-		return "", false, err
-	}
-	line, err := i.line()
-	if err != nil || line == "*" {
-		return "", false, err
-	}
-	answer, bad := decode64(line)
-	return answer, bad == nil, nil
-}
-
-// exchange gets the mechanism's frames; first is the initial response, if there was one.
-func (i *imapSession) exchange(mech string, first *string) (Credentials, bool, error) {
-	frame := ""
-	challenge := ""
-	if mech == "LOGIN" {
-		challenge = "Username:"
-	}
-	if first != nil {
-		frame = *first
-	} else {
-		var ok bool
-		var err error
-		if frame, ok, err = i.prompt(challenge); !ok || err != nil {
-			return Credentials{}, false, err
-		}
-	}
-	cred := Credentials{Method: mech}
-	switch mech {
-	case "PLAIN":
-		parts := strings.Split(frame, "\x00")
-		if len(parts) != 3 {
-			return cred, false, nil
-		}
-		cred.Authz, cred.User, cred.Password = parts[0], parts[1], parts[2]
-		return cred, true, nil
-	case "LOGIN":
-		cred.User = frame
-		password, ok, err := i.prompt("Password:")
-		cred.Password = password
-		return cred, ok, err
-	default:
-		cred.User, cred.Token = oauthFrame(frame)
-		return cred, cred.Token != "", nil
-	}
-}
-
-// oauthFrame finds user and token in an XOAUTH2 or OAUTHBEARER frame: fields between 0x01, the user in "user=" or, in
-// the leading GS2 header, in ",a=".
-func oauthFrame(frame string) (user, token string) {
-	for f := range strings.SplitSeq(frame, "\x01") {
-		switch {
-		case strings.HasPrefix(f, "user="):
-			user = f[len("user="):]
-		case strings.HasPrefix(f, "n,a="):
-			name, _, _ := strings.Cut(f[len("n,a="):], ",")
-			user = strings.NewReplacer("=2C", ",", "=3D", "=").Replace(name)
-		case len(f) > 12 && strings.EqualFold(f[:12], "auth=Bearer "):
-			token = f[12:]
-		}
-	}
-	return user, token
+	return i.prompted("+")(challenge)
 }
 
 // decide gives the verdict on complete credentials.
 func (i *imapSession) decide(c Credentials, form string) error {
-	account := or(c.Authz, c.User)
-	i.b.update(func() {
-		i.rec.Attempts++
-		i.rec.Account, i.rec.Method, i.rec.Form = account, c.Method, form
-	})
-	if answered, err := i.hook(OnCredentials); answered || err != nil {
+	v, answered, err := i.judge(c, form, i.prompt)
+	if answered || err != nil {
 		return err
 	}
-	v := i.b.o.decide(c)
-	if v.Challenge != "" && c.Token != "" {
-		if _, _, err := i.prompt(v.Challenge); err != nil {
-			return err
-		}
+	o := &i.b.o
+	before, text := v.Before, i.verdictText(v)
+	switch {
+	case !v.OK || o.NoCapabilities:
+	case i.askedCaps:
+		before += "* CAPABILITY " + o.CapabilitiesAfter + "\r\n"
+	case v.Text == "":
+		text = fmt.Sprintf("OK [CAPABILITY %s] Logged in on %s", o.CapabilitiesAfter, o.Name)
 	}
-	i.b.update(func() {
-		if i.rec.LoggedIn = v.OK; v.OK {
-			i.b.counts.Accepted++
-		} else {
-			i.b.counts.Refused++
-		}
-	})
-	before := v.Before
-	if v.OK && i.askedCaps && !i.b.o.NoCapabilities {
-		before += "* CAPABILITY " + i.b.o.CapabilitiesAfter + "\r\n"
-	}
-	i.loggedIn = v.OK
-	if err := i.Write(before + i.tag + " " + i.b.o.answer(v, !i.askedCaps) + "\r\n"); err != nil || !v.OK {
+	if err := i.Write(before + i.tag + " " + text + "\r\n"); err != nil || !v.OK {
 		return err
 	}
-	_, err := i.hook(AfterLogin)
+	_, err = i.hook(AfterLogin)
 	return err
 }

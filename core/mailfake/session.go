@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -23,6 +24,9 @@ type Session struct {
 	tag  string
 	verb string
 
+	loggedIn       bool         // rec.LoggedIn, or a greeting that says so
+	received, sent atomic.Int64 // bytes, inside TLS
+
 	idling bool // guarded by b.mu
 
 	wmu     sync.Mutex // guards writes to conn and dribble
@@ -33,6 +37,7 @@ var (
 	errEnd   = errors.New("session ends")
 	errAbort = errors.New("session is reset")
 	errLine  = errors.New("line too long")
+	errBare  = errors.New("line with a bare CR, a bare LF or a NUL")
 )
 
 func newSession(b *Backend, c *net.TCPConn) *Session {
@@ -48,7 +53,9 @@ type guarded struct{ s *Session }
 
 func (g *guarded) Read(p []byte) (int, error) {
 	_ = g.s.conn.SetReadDeadline(time.Now().Add(g.s.b.o.Timeout))
-	return g.s.conn.Read(p)
+	n, err := g.s.conn.Read(p)
+	g.s.received.Add(int64(n))
+	return n, err
 }
 
 // Tag is the tag of the present command, empty before the first.
@@ -61,8 +68,12 @@ func (s *Session) Verb() string { return s.verb }
 func (s *Session) Record() Record {
 	s.b.mu.Lock()
 	defer s.b.mu.Unlock()
-	return *s.rec
+	s.tally()
+	return s.rec.clone()
 }
+
+// tally brings the byte counts of the record up to date. b.mu is held.
+func (s *Session) tally() { s.rec.Received, s.rec.Sent = s.received.Load(), s.sent.Load() }
 
 // Write sends text as it is. Any goroutine may call it; each call's bytes stay together.
 func (s *Session) Write(text string) error { return s.writeBytes([]byte(text)) }
@@ -72,15 +83,29 @@ func (s *Session) writeBytes(p []byte) error {
 	defer s.wmu.Unlock()
 	_ = s.conn.SetWriteDeadline(time.Now().Add(s.b.o.Timeout))
 	if !s.dribble {
-		_, err := s.conn.Write(p)
+		n, err := s.conn.Write(p)
+		s.sent.Add(int64(n))
 		return err
 	}
 	for i := range p {
 		if _, err := s.conn.Write(p[i : i+1]); err != nil {
 			return err
 		}
+		s.sent.Add(1)
 	}
 	return nil
+}
+
+// writer is the session as an io.Writer, in blocks of the size that come.
+func (s *Session) writer() io.Writer { return sessionWriter{s} }
+
+type sessionWriter struct{ s *Session }
+
+func (w sessionWriter) Write(p []byte) (int, error) {
+	if err := w.s.writeBytes(p); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
 
 // printf writes one line; CRLF is added.
@@ -109,11 +134,38 @@ func (s *Session) hook(m Moment) (answered bool, err error) {
 	}
 }
 
+// converse says the greeting, then carries out commands until the session ends.
+func (s *Session) converse(greet, one func() error) {
+	err := greet()
+	for err == nil {
+		err = one()
+	}
+	switch {
+	case errors.Is(err, errLine):
+		_ = s.Write(s.b.speech.tooMuch)
+	case errors.Is(err, errBare):
+		_ = s.Write(s.b.speech.malformed)
+	}
+	s.close(err)
+}
+
+// heard records the present command and lets OnCommand see it.
+func (s *Session) heard() (answered bool, err error) {
+	s.b.update(func() {
+		s.b.counts.Commands++
+		s.rec.Commands++
+		if len(s.rec.Verbs) < maxVerbs {
+			s.rec.Verbs = append(s.rec.Verbs, s.verb)
+		}
+	})
+	return s.hook(OnCommand)
+}
+
 // play runs the session and closes the connection the way the outcome asks for.
 func (s *Session) play() {
 	err := s.open()
 	if err == nil {
-		s.b.serve(s)
+		s.b.speech.serve(s)
 		return
 	}
 	s.close(err)
@@ -156,6 +208,24 @@ func (s *Session) announced() (glued string, err error) {
 	return string(rest), nil
 }
 
+func (s *Session) overTLS() bool { return s.conn != s.tcp }
+
+// secure carries out STARTTLS once it is known to be legal. answered: a hook has said what comes first inside TLS.
+func (s *Session) secure() (answered bool, err error) {
+	if answered, err = s.hook(OnStartTLS); err != nil {
+		return answered, err
+	}
+	if !answered {
+		if err := s.Write(s.fill(s.b.speech.goAhead)); err != nil {
+			return false, err
+		}
+	}
+	if err := s.startTLS(); err != nil {
+		return false, err
+	}
+	return s.hook(OnTLS)
+}
+
 // startTLS puts TLS over the connection. Bytes already read would be an injection: they end the session.
 func (s *Session) startTLS() error {
 	if s.r.Buffered() > 0 {
@@ -189,12 +259,30 @@ func (s *Session) handshake(from io.Reader) error {
 
 // line reads up to LF and strips CRLF; over maxLineBytes it fails.
 func (s *Session) line() (string, error) {
+	raw, err := s.rawLine()
+	return strings.TrimSuffix(strings.TrimSuffix(raw, "\n"), "\r"), err
+}
+
+// strictLine is line, but wants CRLF and no bare CR or NUL: a proxy must not send anything else.
+func (s *Session) strictLine() (string, error) {
+	raw, err := s.rawLine()
+	if err != nil {
+		return "", err
+	}
+	text, whole := strings.CutSuffix(raw, "\r\n")
+	if !whole || strings.ContainsAny(text, "\r\x00") {
+		return "", errBare
+	}
+	return text, nil
+}
+
+func (s *Session) rawLine() (string, error) {
 	var out []byte
 	for {
 		part, err := s.r.ReadSlice('\n')
 		out = append(out, part...)
 		if err == nil {
-			return strings.TrimSuffix(strings.TrimSuffix(string(out), "\n"), "\r"), nil
+			return string(out), nil
 		}
 		if !errors.Is(err, bufio.ErrBufferFull) {
 			return "", err
