@@ -59,6 +59,10 @@ func setClientOption(o *ClientOptions, option dialogtest.Option) bool {
 		o.TokenClaim = option.Value
 	case "attempts":
 		o.MaxAttempts, _ = strconv.Atoi(option.Value)
+	case "maxline":
+		o.MaxLineBytes, _ = strconv.Atoi(option.Value)
+	case "maxcommand":
+		o.MaxCommandBytes, _ = strconv.Atoi(option.Value)
 	case "repeat-sieve":
 		n, _ := strconv.Atoi(option.Value)
 		o.Sieve = []string{strings.Repeat("x", n)}
