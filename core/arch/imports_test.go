@@ -43,6 +43,7 @@ var deviations = []deviation{
 	{"protocols/sasl", "protocols/token", "a frame without a user gets its identifier from the token (SPEC 4 point 1), in one place for all protocols"},
 	{"core/interop", "core/mailfake", "the raw client of the suite; a package of test support like its import"},
 
+	{"protocols/managesieve", "protocols/xclient", "the dialogue announces the client by XCLIENT (SPEC 3, 5.2), whose words are in one place for all protocols"},
 	{"protocols/passthrough", "protocols/xclient", "the preamble announces the client by XCLIENT (SPEC 3.5), whose words are in one place for all protocols"},
 
 	{"protocols/proxyproto", "net", "the library that writes the header speaks in net.Addr (DESIGN 7)"},
