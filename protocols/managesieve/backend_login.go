@@ -6,8 +6,8 @@ import (
 	"mailsplice/protocols/wire"
 )
 
-// maxInitial bounds a command with an initial response, in bytes: Dovecot's login processes buffer 8192 of one. A longer
-// response goes behind the prompt (BACKENDS, XOAUTH2).
+// maxInitial bounds a command with an initial response, in bytes: Dovecot 2.3 takes 8192, literal or not, and hangs up on
+// more. Behind the prompt it takes 12 KiB (BACKENDS, XOAUTH2).
 const maxInitial = 8 << 10
 
 // stringExtra is room for quotes or the announcement of a literal, and a CRLF.
