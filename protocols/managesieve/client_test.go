@@ -232,6 +232,22 @@ func TestClientVerdictBeforeAction(t *testing.T) {
 	}
 }
 
+// An event without a verdict says that nobody could judge; a machine may be released with its answer still to be written.
+func TestClientNoVerdict(t *testing.T) {
+	m := newClient(t, []dialogtest.Option{{Key: "tls"}}).(*ClientSide)
+	m.Tell(dialog.Event{Kind: dialog.Begin})
+	perform(t, m, plainAlice)
+	m.Tell(dialog.Event{Kind: dialog.Decided})
+	if got, want := string(m.Next().Bytes), noUnavailable+"\r\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	m.Feed([]byte("NOOP\r\n"))
+	m.Release()
+	if got, want := m.State(), "over"; got != want || m.out != nil || m.Feed([]byte("NOOP\r\n")) != 0 || m.Next().Kind != dialog.None {
+		t.Errorf("got state %q, output %v, want %q and silence", got, m.out, want)
+	}
+}
+
 // A login keeps what was announced when it was made, whatever XCLIENT says later.
 func TestClientAnnouncementIsNotChanged(t *testing.T) {
 	m := newClient(t, []dialogtest.Option{{Key: "tls"}, {Key: "trusted"}}).(*ClientSide)
