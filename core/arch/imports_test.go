@@ -46,6 +46,7 @@ var deviations = []deviation{
 	{"core/interop", "core/mailfake", "the raw client of the suite; a package of test support like its import"},
 
 	{"protocols/pop3", "protocols/xclient", "both sides speak XCLIENT (SPEC 3, 5.2), whose words are in one place for all protocols"},
+	{"protocols/managesieve", "protocols/xclient", "the dialogue announces the client by XCLIENT (SPEC 3, 5.2), whose words are in one place for all protocols"},
 	{"protocols/passthrough", "protocols/xclient", "the preamble announces the client by XCLIENT (SPEC 3.5), whose words are in one place for all protocols"},
 
 	{"protocols/proxyproto", "net", "the library that writes the header speaks in net.Addr (DESIGN 7)"},
