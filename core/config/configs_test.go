@@ -36,7 +36,7 @@ func TestConfigs(t *testing.T) {
 	want := map[string]struct {
 		listeners, destinations int
 		builtWhole              bool
-	}{"minimal.toml": {1, 1, true}, "migration.toml": {6, 2, false}, "full.toml": {3, 2, false}}
+	}{"minimal.toml": {1, 1, true}, "migration.toml": {6, 2, true}, "full.toml": {3, 2, false}}
 	if len(files) != len(want) {
 		t.Errorf("got examples %v, want %d", files, len(want))
 	}
@@ -109,8 +109,8 @@ func TestUnbuilt(t *testing.T) {
 		{"#server", "max_sessions_per_ip = 5", []string{"server.max_sessions_per_ip"}},
 		{"#server", "user = \"root\"\ngroup = \"root\"", []string{"server.user", "server.group"}},
 		{"#end", "[tls.protocols]\nmin_version = \"1.2\"", nil},
-		{"#end", "[listener.p]\nprotocol = \"pop3\"\nbind = [\"127.0.0.1:110\"]\ntls = \"implicit\"\n[destination.old.protocol.pop3]\nport = 995\ntls = \"implicit\"", []string{"listener.p.protocol"}},
-		{"#listener", "proxy_protocol = \"required\"\nproxy_trusted = [\"192.0.2.0/24\"]", []string{"listener.in.proxy_protocol"}},
+		{"#end", "[listener.p]\nprotocol = \"pop3\"\nbind = [\"127.0.0.1:110\"]\ntls = \"implicit\"\n[destination.old.protocol.pop3]\nport = 995\ntls = \"implicit\"", nil},
+		{"#listener", "proxy_protocol = \"required\"\nproxy_trusted = [\"192.0.2.0/24\"]", nil},
 		{"#end", "[destination.x]\nhost = \"h\"\ntls_ca = \"mail.pem\"\nprotocol.imap = { port = 993, tls = \"implicit\" }", nil},
 		{`source = "file"`, "source = \"redis\"\n[mapping.redis]\nurl = \"redis://h\"", []string{"mapping.source"}},
 		{"#end", "[http]\nrelay_idle = \"1s\"", []string{"http"}},

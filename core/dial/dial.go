@@ -99,9 +99,15 @@ func (d *Dialer) Stats() Stats {
 	}
 }
 
+// Reached is what took a connection.
+type Reached struct {
+	Addr netip.AddrPort
+	Host int // index in Target.Hosts
+}
+
 // Dial connects to the first address of the target that takes the connection, and says which one it was. The Conn has
 // no deadline set. Errors are of type *Error. When ctx ends, Dial does.
-func Dial[C Conn](ctx context.Context, d *Dialer, w Waiter[C], t Target) (C, netip.AddrPort, error) {
+func Dial[C Conn](ctx context.Context, d *Dialer, w Waiter[C], t Target) (C, Reached, error) {
 	var none C
 	var tried attempts
 	for i, host := range t.Hosts {
@@ -113,7 +119,7 @@ func Dial[C Conn](ctx context.Context, d *Dialer, w Waiter[C], t Target) (C, net
 			left := len(addrs) - j + len(t.Hosts) - i - 1 // hosts not yet resolved count as one address each
 			conn, err := connect(ctx, d, w, t.Sources, addr, share(ctx, left))
 			if err == nil {
-				return conn, addr, nil
+				return conn, Reached{addr, i}, nil
 			}
 			tried.add(PhaseConnect, addr.String(), err)
 			if ctx.Err() != nil {
@@ -124,7 +130,7 @@ func Dial[C Conn](ctx context.Context, d *Dialer, w Waiter[C], t Target) (C, net
 			break
 		}
 	}
-	return none, netip.AddrPort{}, tried.sum(ctx, t.Destination)
+	return none, Reached{}, tried.sum(ctx, t.Destination)
 }
 
 // addresses resolves a host. One of our own listeners among the addresses spoils them all: this is no backend.

@@ -211,14 +211,16 @@ func TestDial(t *testing.T) {
 	for _, c := range []struct {
 		hosts string
 		want  netip.AddrPort
+		host  int
 	}{
-		{"127.0.0.2", at}, {"::ffff:127.0.0.2", at}, {"::1", at6}, {"one", at}, {"mapped", at}, {"second", at}, {"both", at6},
-		{"dead one", at}, {"none one", at}, {"unknown one", at}, {"127.0.0.3 ::1 one", at6}, {"hangs", at}, {"127.0.0.4 one", at},
+		{"127.0.0.2", at, 0}, {"::ffff:127.0.0.2", at, 0}, {"::1", at6, 0}, {"one", at, 0}, {"mapped", at, 0}, {"second", at, 0}, {"both", at6, 0},
+		{"dead one", at, 1}, {"none one", at, 1}, {"unknown one", at, 1}, {"127.0.0.3 ::1 one", at6, 1}, {"hangs", at, 0}, {"127.0.0.4 one", at, 1},
+		{"dead none one", at, 2},
 	} {
 		d := newDialer(t, Options{Resolve: names})
 		conn, peer, err := Dial(seconds(t, 6), d, poller{}, Target{Hosts: strings.Fields(c.hosts), Port: at.Port()})
-		if err != nil || peer != c.want {
-			t.Errorf("%s: got %v, %v; want %v", c.hosts, peer, err, c.want)
+		if err != nil || peer.Addr != c.want || peer.Host != c.host {
+			t.Errorf("%s: got %v, %v; want %v, host %d", c.hosts, peer, err, c.want, c.host)
 			continue
 		}
 		if !conn.deadline.IsZero() {
@@ -469,7 +471,7 @@ func TestManyDialsAtOnce(t *testing.T) {
 	for range 32 {
 		wg.Go(func() {
 			conn, peer, err := Dial(seconds(t, 20), d, poller{}, Target{Hosts: []string{"one"}, Port: at.Port(), Sources: sources})
-			if err != nil || peer != at {
+			if err != nil || peer.Addr != at {
 				t.Errorf("got %v, %v; want %v", peer, err, at)
 				return
 			}

@@ -14,8 +14,6 @@ import (
 	"mailsplice/core/route"
 	"mailsplice/core/session"
 	"mailsplice/core/store/file"
-	"mailsplice/protocols/imap"
-	"mailsplice/protocols/sasl"
 )
 
 // resolver is Go's own, so that a lookup is a goroutine and not a thread (DESIGN 5, CGO_ENABLED=0).
@@ -102,7 +100,7 @@ func destinations(sec *security) (list []*session.Destination, err error) {
 			x.Sources = dial.NewSources(d.SourceIPs)
 		}
 		for _, e := range d.Endpoints {
-			if p, ok := sessionProtocol(e.Protocol); ok {
+			if p, ok := sessionProtocols[e.Protocol]; ok {
 				if x.Legs[p], err = sec.leg(d, e); err != nil {
 					return nil, err
 				}
@@ -113,12 +111,8 @@ func destinations(sec *security) (list []*session.Destination, err error) {
 	return list, nil
 }
 
-func sessionProtocol(p config.Protocol) (session.Protocol, bool) {
-	if p == config.IMAP {
-		return session.IMAP, true
-	}
-	return 0, false
-}
+var sessionProtocols = map[config.Protocol]session.Protocol{config.IMAP: session.IMAP, config.POP3: session.POP3,
+	config.ManageSieve: session.ManageSieve, config.Submission: session.Submission, config.SMTP: session.SMTP, config.LMTP: session.LMTP}
 
 func tlsMode(m config.TLSMode) session.TLSMode {
 	switch m {
@@ -143,22 +137,26 @@ func announce(f config.Forwarding) session.Announce {
 // newListener makes the session's side of a listener; it is nil for one whose protocol is not built yet, which only
 // --partial lets through (SPEC 9).
 func newListener(sec *security, l *config.Listener) (*session.Listener, error) {
-	if l.Protocol != config.IMAP {
+	protocol, ok := sessionProtocols[l.Protocol]
+	if !ok {
 		return nil, nil
 	}
 	policy, err := sec.listener(l)
 	if err != nil {
 		return nil, err
 	}
-	cfg := sec.cfg
-	c := cfg.Capabilities.IMAP
-	o := &imap.ClientOptions{Banner: c.Banner, Advertise: c.Advertise, AllowPlainAuth: c.AllowPlainAuthWithoutTLS,
-		StartTLSOffered: l.TLS == config.TLSStart, TokenClaim: cfg.OAuth.JWTUsernameClaim, MaxAttempts: l.MaxAuthAttempts}
-	for _, name := range c.SASL {
-		o.Mechanisms = append(o.Mechanisms, sasl.Parse(name))
+	return &session.Listener{Name: l.Name, Protocol: protocol, Speaker: speaker(sec.cfg, l), Mode: tlsMode(l.TLS), TLS: policy,
+		MaxConnections: l.MaxConnections, PreauthTimeout: l.PreauthTimeout, Header: headerMode(l.ProxyProtocol), Trusted: l.ProxyTrusted}, nil
+}
+
+func headerMode(p config.ProxyProtocol) session.HeaderMode {
+	switch p {
+	case config.ProxyOptional:
+		return session.HeaderOptional
+	case config.ProxyRequired:
+		return session.HeaderRequired
 	}
-	return &session.Listener{Name: l.Name, Protocol: session.IMAP, Speaker: &session.IMAPSpeaker{Options: o}, Mode: tlsMode(l.TLS), TLS: policy,
-		MaxConnections: l.MaxConnections, PreauthTimeout: l.PreauthTimeout, Trusted: l.ProxyTrusted}, nil
+	return session.HeaderOff
 }
 
 // storeSource is the label of the mapping source.

@@ -93,7 +93,7 @@ func (p *Proxy) build() error {
 	p.dialer = newDialer(p.cfg, p.logger)
 	s := p.cfg.Server
 	p.sessions = session.New(session.Options{
-		Engine: p.engine, Destinations: dests, Router: p.router, Dialer: p.dialer,
+		Engine: p.engine, Destinations: dests, PassThrough: p.cfg.Routing.SMTPPassthroughDestination, Router: p.router, Dialer: p.dialer,
 		Limits: session.Limits{MaxPreauth: s.MaxPreauth, BackendTimeout: s.BackendTimeout, ConnectRetries: s.BackendConnectRetries,
 			ProxyTTL: s.ProxyTTL, BridgeIdle: s.BridgeIdle, HalfClosed: s.HalfClosed, StashBytes: s.StashLimit},
 		KickOnChange: p.cfg.Mapping.OnChange == config.ChangeKick,

@@ -26,6 +26,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"mailsplice/core/bridge"
 	"mailsplice/core/config"
 	"mailsplice/core/mailfake"
 )
@@ -68,6 +69,7 @@ type rig struct {
 	dir         string
 	proxy       *Proxy
 	log         *logText
+	entrance    string // the listener that clients use
 	legacy, new *mailfake.Backend
 	https       *http.Client
 	clients     []*mailfake.Client
@@ -162,34 +164,46 @@ bearer_token = "` + bearer + `"
 // that the log holds neither a secret nor a bug.
 func newRig(t *testing.T, s stage) *rig {
 	t.Helper()
-	freePort(t) // Go's own poller makes its descriptors before they are counted
-	ignore, fds := goleak.IgnoreCurrent(), openFDs(t)
-	r := &rig{t: t, dir: t.TempDir(), log: &logText{}}
-	t.Cleanup(func() { r.finish(ignore, fds) })
-	r.legacy, r.new = backend(t, "legacy", mode.legacy, s.onLegacy), backend(t, "new", mode.new, s.onNew)
+	r := emptyRig(t, s)
 	if !s.legacyAddr.IsValid() {
 		s.legacyAddr = r.legacy.Addr()
 	}
-	r.https = &http.Client{Timeout: patience, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 	grace := "100ms"
 	if s.long {
 		grace = "1h"
 	}
-	r.write("mappings", s.mappings)
 	r.write("conf", fmt.Sprintf(rigConfig, s.server, freePort(t), s.listener, s.legacy, s.legacyAddr.Port(), s.new, r.new.Addr().Port(),
 		s.mapping, s.routing, freePort(t), s.rest, cmp.Or(s.legacyForwarding, "none"), grace, mode.listener, cmp.Or(s.legacyTLS, mode.legacy), mode.new,
 		cmp.Or(s.legacyPin, pin(backendCertificate())), pin(backendCertificate())))
-	cfg, _, err := config.Load(r.path("conf"), LoadOptions())
+	r.start(config.Load(r.path("conf"), LoadOptions()))
+	return r
+}
+
+// emptyRig is two backends and a mapping file, and no proxy yet.
+func emptyRig(t *testing.T, s stage) *rig {
+	t.Helper()
+	freePort(t) // Go's own poller makes its descriptors before they are counted
+	ignore, fds := goleak.IgnoreCurrent(), openFDs(t)
+	r := &rig{t: t, dir: t.TempDir(), log: &logText{}, entrance: "imap"}
+	t.Cleanup(func() { r.finish(ignore, fds) })
+	r.legacy, r.new = backend(t, "legacy", mode.legacy, s.onLegacy), backend(t, "new", mode.new, s.onNew)
+	r.https = &http.Client{Timeout: patience, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	r.write("mappings", s.mappings)
+	return r
+}
+
+// start takes what config.Load gives.
+func (r *rig) start(cfg *config.Config, _ config.Problems, err error) {
+	r.t.Helper()
 	if err != nil {
-		t.Fatal(err)
+		r.t.Fatal(err)
 	}
 	if list := config.Unbuilt(cfg); len(list) > 0 {
-		t.Fatal(list)
+		r.t.Fatal(list)
 	}
 	if r.proxy, err = Start(cfg, Options{LogWriter: r.log, Version: "test"}); err != nil {
-		t.Fatal(err)
+		r.t.Fatal(err)
 	}
-	return r
 }
 
 func backend(t *testing.T, name, encrypted string, o mailfake.Options) *mailfake.Backend {
@@ -202,7 +216,10 @@ func backend(t *testing.T, name, encrypted string, o mailfake.Options) *mailfake
 	if o.Check == nil && o.Accounts == nil {
 		o.Check = check
 	}
-	b, err := mailfake.NewIMAP(o)
+	if o.Protocol == 0 {
+		o.Protocol = mailfake.IMAP
+	}
+	b, err := mailfake.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -287,9 +304,25 @@ func (r *rig) finish(ignore goleak.Option, fds int) {
 	r.log.judge(r.t)
 }
 
+// assertLane wants every joined session in the mode's lane, and no takeover to have failed.
+func (r *rig) assertLane() {
+	r.t.Helper()
+	c := r.proxy.sessions.Counts()
+	lane := map[string]bridge.Lane{"plain": bridge.LanePlain, "record": bridge.LaneRecord, "conn": bridge.LaneConn}[mode.lane()]
+	if c.Joined == 0 || c.Lanes[lane] != c.Joined {
+		r.t.Errorf("lanes of %d sessions: got %v, want all in %v", c.Joined, c.Lanes, lane)
+	}
+	if n := r.proxy.sessions.TakeoversFailed(); n != 0 {
+		r.t.Errorf("failed takeovers: got %d, want 0", n)
+	}
+}
+
 // settled asserts that all accounts are balanced once the proxy is down.
 func (r *rig) settled() {
 	e, c := r.proxy.engine, r.proxy.sessions.Counts()
+	if n := r.proxy.sessions.TakeoversFailed(); n != 0 {
+		r.t.Errorf("failed takeovers: got %d, want 0", n)
+	}
 	load := 0
 	for _, l := range e.Loops() {
 		load += l.Load()
@@ -342,7 +375,7 @@ func openFDs(t *testing.T) int {
 	return len(list)
 }
 
-func (r *rig) addr() string { return r.proxy.Addr("imap").String() }
+func (r *rig) addr() string { return r.proxy.Addr(r.entrance).String() }
 
 // dial connects to the proxy and reads its greeting.
 func (r *rig) dial() *mailfake.Client {
@@ -399,6 +432,7 @@ func (r *rig) landed(c *mailfake.Client, want string) {
 	if got, err := c.Landed(); err != nil || got != want {
 		r.t.Fatalf("landed on %q (%v), want %q\n%s", got, err, want, r.log)
 	}
+	r.assertLane()
 }
 
 // command asserts how an answer begins.

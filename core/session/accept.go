@@ -12,6 +12,12 @@ import (
 // accept takes a connection that the engine has placed on this loop.
 func (b *lobby) accept(ln *Listener, a engine.Accepted) {
 	ln.metrics.Accepted.Inc()
+	known := trusted(ln.Trusted, a.Client.Addr())
+	if ln.Header == HeaderRequired && !known {
+		ln.metrics.Refused(metrics.RefusedProxy)
+		b.turnAway(a.FD, nil)
+		return
+	}
 	if refused, why, words := b.admit(ln); refused {
 		ln.metrics.Refused(why)
 		b.turnAway(a.FD, words)
@@ -27,24 +33,44 @@ func (b *lobby) accept(ln *Listener, a engine.Accepted) {
 	rec.fd, rec.phase, rec.listener, rec.protocol = int32(a.FD), awaiting, ln.index, ln.Protocol
 	rec.number, rec.since = b.s.number.Add(1), time.Now().UnixNano()
 	rec.client, rec.local = endpointOf(a.Client), endpointOf(a.Local)
-	rec.trusted = flag(trusted(ln.Trusted, a.Client.Addr()))
+	rec.trusted = flag(known)
 	rec.deadline = b.loop.Now() + int64(ln.PreauthTimeout)
+	announced := ln.Header != HeaderOff && known
+	if announced {
+		b.expectHeader(rec, ln)
+	}
 	rec.timer = b.loop.Arm(0, rec.deadline, t)
 	if err := b.loop.Watch(a.FD, t); err != nil || rec.timer == 0 {
 		b.end(t, rec, noResources)
 		return
 	}
-	if ln.Mode != ImplicitTLS {
+	if !announced && ln.Mode != ImplicitTLS { // else what is there already comes as an event
 		b.shielded(t, func() { b.greet(t, rec, ln) })
 	}
 }
 
-// greet starts the dialogue in the clear.
-func (b *lobby) greet(t engine.Token, rec *record, ln *Listener) {
-	tk := &talk{machine: ln.Speaker.Client(Facts{TrustedPeer: rec.trusted == 1})}
-	rec.talk, rec.phase = b.talks.add(tk), preauth
+// open starts the dialogue behind a PROXY header, or where one might have been.
+func (b *lobby) open(t engine.Token, rec *record, ln *Listener) {
+	if ln.Mode == ImplicitTLS {
+		rec.phase = awaiting
+		b.hello(t, rec, 0)
+		return
+	}
+	if b.greet(t, rec, ln) {
+		b.pump(t, rec, b.talks.of(rec.talk))
+	}
+}
+
+// greet starts the dialogue in the clear. True: input may be read.
+func (b *lobby) greet(t engine.Token, rec *record, ln *Listener) bool {
+	if rec.talk == 0 {
+		rec.talk = b.talks.add(&talk{})
+	}
+	rec.phase = preauth
+	tk := b.talks.of(rec.talk)
+	tk.machine = ln.Speaker.Client(rec.facts(false))
 	tk.machine.Tell(dialog.Event{Kind: dialog.Begin})
-	b.act(t, rec, tk)
+	return b.act(t, rec, tk)
 }
 
 // admit counts a newcomer in, or says why not and in which words, if any (SPEC 12).

@@ -1,13 +1,17 @@
 package session
 
 import (
+	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"time"
 
 	"github.com/valyala/bytebufferpool"
+	"golang.org/x/sys/unix"
 
 	"mailsplice/core/dial"
 	"mailsplice/core/engine"
@@ -65,7 +69,7 @@ func (a *attempt) visit(d *Destination) (*dialog.Verdict, *backendLeg, error) {
 	s := a.lobby.s
 	deadline := time.Now().Add(s.o.Limits.BackendTimeout)
 	start := time.Now()
-	park, err := a.connect(d, leg, deadline)
+	park, host, err := a.connect(d, leg, deadline)
 	s.o.Metrics.Phase(metrics.PhaseConnect, time.Since(start))
 	if err != nil {
 		return nil, nil, err
@@ -78,6 +82,9 @@ func (a *attempt) visit(d *Destination) (*dialog.Verdict, *backendLeg, error) {
 		}
 	}()
 	c := conversation{a: a, d: d, leg: leg, g: g, deadline: deadline}
+	if len(leg.TLS) > 0 {
+		c.policy = leg.TLS[min(host, len(leg.TLS)-1)]
+	}
 	if leg.Mode == ImplicitTLS {
 		if err := c.secure(nil); err != nil {
 			return nil, nil, err
@@ -101,31 +108,50 @@ func (a *attempt) wrongService(d *Destination) {
 	}
 }
 
-// connect dials and sends the PROXY header, which must be the first segment by itself (BACKENDS).
-func (a *attempt) connect(d *Destination, leg Leg, deadline time.Time) (*engine.Park, error) {
+// connect dials and sends the PROXY header, which must be the first segment by itself (BACKENDS). host is the number of
+// the host that took the connection.
+func (a *attempt) connect(d *Destination, leg Leg, deadline time.Time) (park *engine.Park, host int, err error) {
 	ctx, cancel := context.WithDeadline(a.ctx, deadline)
 	defer cancel()
 	target := dial.Target{Destination: d.Name, Hosts: d.Hosts, Port: leg.Port, Sources: d.Sources}
-	park, _, err := dial.Dial(ctx, a.lobby.s.o.Dialer, holder{a}, target)
+	park, reached, err := dial.Dial(ctx, a.lobby.s.o.Dialer, holder{a}, target)
 	if err != nil {
 		a.hold(nil)
-		return nil, dialFailure(err)
+		return nil, 0, dialFailure(err)
 	}
 	park.SetDeadline(deadline)
 	if leg.Announce != AnnounceProxy {
-		return park, nil
+		return park, reached.Host, nil
 	}
-	header, err := proxyproto.Header(proxyproto.Facts{Client: a.client, Local: a.local, Session: a.session})
+	header, err := proxyproto.Header(a.announcement())
 	if err == nil {
 		_, err = park.Write(header)
 	}
 	if err != nil {
 		a.hold(nil)
 		park.Close()
-		return nil, &Failure{Phase: PhaseConnect, Retryable: true, Err: err}
+		return nil, 0, &Failure{Phase: PhaseConnect, Retryable: true, Err: err}
 	}
-	return park, nil
+	return park, reached.Host, nil
 }
+
+// announcement is what a PROXY header says. A proxy in front of us knows the client's TLS; else the client's leg is ours.
+func (a *attempt) announcement() proxyproto.Facts {
+	f := proxyproto.Facts{Client: a.client, Local: a.local, Session: a.session}
+	if a.leg.Version != 0 {
+		f.SNI, f.TLSVersion, f.TLSCipher = a.leg.SNI, versionNames[a.leg.Version], tls.CipherSuiteName(a.leg.Suite)
+	}
+	if in := a.header; in != nil {
+		f.SNI = cmp.Or(in.SNI, f.SNI)
+		if in.TLSSeen {
+			f.TLSVersion, f.TLSCipher = in.TLSVersion, in.TLSCipher
+		}
+	}
+	return f
+}
+
+// versionNames are HAProxy's, which backends know.
+var versionNames = map[uint16]string{tls.VersionTLS12: "TLSv1.2", tls.VersionTLS13: "TLSv1.3"}
 
 // holder is the dial.Waiter of an attempt: the socket belongs to the client's loop from connect(2) on, and whatever
 // interrupts the attempt interrupts it.
@@ -156,6 +182,7 @@ type conversation struct {
 	a        *attempt
 	d        *Destination
 	leg      Leg
+	policy   *tlsx.ClientConfig // unless the leg is plain
 	g        *backendLeg
 	deadline time.Time
 	sent     bool // credentials have gone out: no retry any more
@@ -164,7 +191,8 @@ type conversation struct {
 
 // run talks until the verdict. What was read behind it becomes the tail.
 func (c *conversation) run() (*dialog.Verdict, error) {
-	m := c.a.listener.Speaker.Backend(c.d, c.forward(), c.a.login)
+	m := c.a.listener.Speaker.Backend(BackendFacts{Login: c.a.login, StartTLS: c.leg.Mode == StartTLS, HideRefusals: c.d.HideAuthErrors,
+		Forward: c.forward(), Local: localAddr(c.g.park.FD())})
 	defer m.Release()
 	m.Tell(dialog.Event{Kind: dialog.Begin})
 	buf := buffers.Get()
@@ -189,6 +217,21 @@ func (c *conversation) run() (*dialog.Verdict, error) {
 		n := m.Feed(p)
 		p = p[n:]
 	}
+}
+
+// localAddr is our end of a connection; invalid if the kernel does not say.
+func localAddr(fd int) netip.Addr {
+	sa, err := unix.Getsockname(fd)
+	if err != nil {
+		return netip.Addr{}
+	}
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrFrom4(sa.Addr)
+	case *unix.SockaddrInet6:
+		return netip.AddrFrom16(sa.Addr).Unmap()
+	}
+	return netip.Addr{}
 }
 
 // forward is what the machine announces in the protocol's words.

@@ -19,7 +19,7 @@ func (c *conversation) secure(rest []byte) error {
 	}
 	s := c.a.lobby.s
 	start := time.Now()
-	taken, err := c.leg.TLS[0].Handshake(c.g.park, c.deadline)
+	taken, err := c.policy.Handshake(c.g.park, c.deadline)
 	s.o.Metrics.Phase(metrics.PhaseBackendTLS, time.Since(start))
 	if err != nil {
 		return c.insecure(err)

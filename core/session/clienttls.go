@@ -134,7 +134,7 @@ func (b *lobby) shaken(t engine.Token, rec *record, h *handshake) {
 	}
 	why := dialog.TLSUp
 	if tk.machine == nil {
-		tk.machine = b.s.listener(rec.listener).Speaker.Client(Facts{TLS: true, TrustedPeer: rec.trusted == 1})
+		tk.machine = b.s.listener(rec.listener).Speaker.Client(rec.facts(true))
 		why = dialog.Begin
 	}
 	tk.machine.Tell(dialog.Event{Kind: why})
@@ -164,9 +164,13 @@ func (b *lobby) encrypted(t engine.Token, rec *record, tk *talk, h *handshake) e
 // tookOver counts a takeover that should have been possible and was not (DESIGN 3.11).
 func (s *Sessions) tookOver(taken *tlsx.Taken) {
 	if taken.Reason.Failed() {
+		s.takeoversFailed.Add(1)
 		s.o.Metrics.TakeoverFailed(string(taken.Reason)).Inc()
 	}
 }
+
+// TakeoversFailed is how many handshakes stayed with crypto/tls that should not have.
+func (s *Sessions) TakeoversFailed() int { return int(s.takeoversFailed.Load()) }
 
 // handshakeReason is why a session ended, for the log; the peer's own words stay out of it.
 func handshakeReason(err error) string {

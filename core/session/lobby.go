@@ -43,6 +43,8 @@ func (b *lobby) Ready(t engine.Token, r engine.Ready) {
 	}
 	tk := b.talks.of(rec.talk)
 	switch rec.phase {
+	case announcing:
+		b.header(t, rec, r)
 	case awaiting:
 		b.hello(t, rec, r)
 	case preauth:
@@ -222,6 +224,9 @@ func (b *lobby) Due(t engine.Token) int64 {
 		return rec.deadline
 	}
 	rec.timer, rec.deadline = 0, 0
+	if rec.phase == announcing && b.silent(t, rec) {
+		return 0
+	}
 	if rec.phase <= preauth {
 		b.tell(t, rec, dialog.Expire)
 	}
@@ -334,15 +339,15 @@ func (b *lobby) ended(tag uint64, r bridge.Report) {
 		return
 	}
 	ln, d := b.s.listener(rec.listener), b.s.dests[rec.dest]
-	b.s.bytes.In.Add(int(r.Counters.ToBackend))
-	b.s.bytes.Out.Add(int(r.Counters.ToClient))
+	b.s.bytes[rec.protocol].In.Add(int(r.Counters.ToBackend))
+	b.s.bytes[rec.protocol].Out.Add(int(r.Counters.ToClient))
 	b.s.o.Log.Info("session ended", logx.Session, b.s.id(rec.number), logx.Listener, ln.Name, logx.Protocol, rec.protocol.String(),
 		logx.Client, rec.client.addrPort(), logx.Destination, d.Name, logx.Account, b.s.o.Redactor.Account(b.s.registry.name(rec.ticket)),
 		logx.BytesIn, r.Counters.ToBackend, logx.BytesOut, r.Counters.ToClient,
 		logx.Duration, time.Duration(time.Now().UnixNano()-rec.since).Round(time.Millisecond), logx.Reason, r.Reason.String())
 	b.s.registry.leave(rec.ticket)
 	b.slab.Free(t.Index())
-	d.joined[rec.lane].Add(-1)
+	d.joined[rec.protocol][rec.lane].Add(-1)
 	ln.open.Add(-1)
 	b.loop.Leave()
 }

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/netip"
@@ -12,6 +13,8 @@ import (
 	"mailsplice/core/metrics"
 	"mailsplice/core/route"
 	"mailsplice/protocols/dialog"
+	"mailsplice/protocols/proxyproto"
+	"mailsplice/tlsx"
 )
 
 // maxRounds bounds how often one login starts over because its account was moved meanwhile.
@@ -33,6 +36,8 @@ type attempt struct {
 	session  string
 	ttl      int
 	tls      bool
+	leg      tlsx.Facts          // of the client's leg; zero in the clear
+	header   *proxyproto.Inbound // what a PROXY header said beyond addresses; nil: nothing
 	ctx      context.Context
 	cancel   context.CancelFunc
 
@@ -91,7 +96,10 @@ func (b *lobby) begin(t engine.Token, rec *record, tk *talk, l *dialog.Login) bo
 		b.believe(rec, an)
 	}
 	a.client, a.local = rec.client.addrPort(), rec.local.addrPort()
-	a.tls = rec.suites[0] != 0
+	a.tls, a.header = rec.suites[0] != 0, tk.header
+	if tk.tls != nil {
+		a.leg = tk.tls.facts
+	}
 	a.describe(b.s, l.Announced)
 	if v, err := a.file(rec); err != nil {
 		a.report(&outcome{verdict: v, err: err, phase: PhaseResolve})
@@ -127,6 +135,12 @@ func (b *lobby) believe(rec *record, an *dialog.Announced) {
 // describe settles what the backend will be told about the client (SPEC 5.3).
 func (a *attempt) describe(s *Sessions, an *dialog.Announced) {
 	a.session, a.ttl = s.id(a.number), s.o.Limits.ProxyTTL
+	if in := a.header; in != nil {
+		a.session = cmp.Or(in.Session, a.session)
+		if in.TLSSeen {
+			a.tls = in.TLS
+		}
+	}
 	if an != nil {
 		if an.Session != "" {
 			a.session = an.Session
@@ -270,6 +284,12 @@ func (a *attempt) pause(d time.Duration) bool {
 // resolve finds the account's destination; a login without an identifier goes to the default one (SPEC 4.1).
 func (a *attempt) resolve() (*Destination, error) {
 	s := a.lobby.s
+	if a.listener.Protocol.PassesThrough() {
+		if d := s.byName[s.o.PassThrough]; d != nil {
+			return d, nil
+		}
+		return nil, errNoDestination
+	}
 	if a.login.Identifier == "" {
 		return s.byName[s.o.Router.Default().Destination], nil
 	}

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"mailsplice/core/bridge"
 	"mailsplice/core/mailfake"
 	"mailsplice/protocols/dialog"
 )
@@ -85,7 +86,7 @@ func TestPanicIsolation(t *testing.T) {
 				t.Errorf("another session: %v", err)
 			}
 			r.await("everything of the victim to be given back", func() bool {
-				return r.engine.OpenFDs() == 2 && r.sessions.Counts() == Counts{Joined: 1} && r.engine.Pending() == 0 && r.engine.Loops()[0].Load() == 1
+				return r.engine.OpenFDs() == 2 && r.sessions.Counts() == Counts{Joined: 1, Lanes: [bridge.Lanes]int{1}} && r.engine.Pending() == 0 && r.engine.Loops()[0].Load() == 1
 			})
 			if !strings.Contains(r.log.String(), "bug in session") && c.name != "on a command" && c.name != "while parting" {
 				t.Errorf("the log says nothing:\n%s", &r.log)

@@ -8,13 +8,15 @@ import (
 	"mailsplice/core/bridge"
 	"mailsplice/core/engine"
 	"mailsplice/protocols/dialog"
+	"mailsplice/protocols/proxyproto"
 )
 
 // phase is where a session stands.
 type phase uint8
 
 const (
-	awaiting    phase = iota + 1 // a ClientHello; an implicit listener's session has no talk yet
+	announcing  phase = iota + 1 // a PROXY header
+	awaiting                     // a ClientHello; an implicit listener's session has no talk yet
 	handshaking                  // the client leg is lent to a handshake's goroutine
 	preauth
 	loggingIn
@@ -55,6 +57,12 @@ type record struct {
 	protocol Protocol
 	trusted  uint8
 	master   uint8
+	grace    uint8 // announcing: the deadline is that of a silent peer, not of the dialogue
+}
+
+// facts is what the client's machine is told.
+func (r *record) facts(tls bool) Facts {
+	return Facts{TLS: tls, TrustedPeer: r.trusted == 1, Local: r.local.addrPort().Addr()}
 }
 
 // talk is what a session needs before the join and may hold pointers; it is found by handle in its lobby's table.
@@ -66,6 +74,7 @@ type talk struct {
 	goAhead []byte                     // to STARTTLS, not written yet
 	shake   *handshake                 // while handshaking
 	tls     *clientTLS                 // nil: in the clear
+	header  *proxyproto.Inbound        // what a PROXY header said beyond addresses; nil: nothing
 	carried bool                       // lane conn: the descriptor is one end of a socket pair
 }
 

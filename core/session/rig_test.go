@@ -181,8 +181,8 @@ func (s shaky) Client(f Facts) dialog.Machine {
 	return &trap{s.IMAPSpeaker.Client(f), s.client}
 }
 
-func (s shaky) Backend(d *Destination, f *dialog.Forwarding, l *dialog.Login) dialog.Machine {
-	return &trap{s.IMAPSpeaker.Backend(d, f, l), s.backend}
+func (s shaky) Backend(f BackendFacts) dialog.Machine {
+	return &trap{s.IMAPSpeaker.Backend(f), s.backend}
 }
 
 // trap panics in the calls for which at says so.

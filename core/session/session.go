@@ -22,37 +22,6 @@ import (
 	"mailsplice/tlsx"
 )
 
-// Protocol is what a listener speaks and a leg is for.
-type Protocol uint8
-
-// The protocols.
-const (
-	IMAP Protocol = iota + 1
-)
-
-// String is the name in logs and labels.
-func (p Protocol) String() string {
-	if p == IMAP {
-		return "imap"
-	}
-	return "unknown"
-}
-
-// Speaker makes the machines of one listener's protocol.
-type Speaker interface {
-	// Client makes the machine that plays the server for a client.
-	Client(Facts) dialog.Machine
-	// Backend makes the machine that replays l at a backend. forward is nil when nothing is to be announced in the
-	// protocol's words.
-	Backend(d *Destination, forward *dialog.Forwarding, l *dialog.Login) dialog.Machine
-}
-
-// Facts is what is known of a connection before it says a word.
-type Facts struct {
-	TLS         bool // the leg is encrypted
-	TrustedPeer bool // may announce a client (SPEC 2.3, proxy_trusted)
-}
-
 // Listener is one configured entrance. Immutable after Sessions.AddListener.
 type Listener struct {
 	Name           string
@@ -62,6 +31,7 @@ type Listener struct {
 	TLS            *tlsx.ServerConfig // unless Mode is Plain
 	MaxConnections int                // 0: no limit
 	PreauthTimeout time.Duration
+	Header         HeaderMode     // whether peers in Trusted send a PROXY header
 	Trusted        []netip.Prefix // peers that may announce a client
 
 	index    uint16
@@ -112,9 +82,10 @@ type Destination struct {
 	AllowPlaintextAuth  bool // SPEC 2.4: credentials on a plain leg
 	index               uint16
 	inFlight            atomic.Int64
-	joined              [bridge.Lanes]atomic.Int64
-	untrustedWarning    sync.Once
+	joined              [protocols][bridge.Lanes]atomic.Int64
+	untrustedWarning    [protocols]sync.Once
 	wrongServiceWarning *logx.Throttle
+	noXClientWarning    *logx.Throttle
 }
 
 // Limits are the times and counts of SPEC 2.1 that rule sessions.
@@ -132,9 +103,11 @@ type Limits struct {
 type Options struct {
 	Engine       *engine.Engine // not yet started
 	Destinations []*Destination
-	Router       *route.Router
-	Dialer       *dial.Dialer
-	Limits       Limits
+	// PassThrough names the destination of SMTP and LMTP listeners (SPEC 2.6).
+	PassThrough string
+	Router      *route.Router
+	Dialer      *dial.Dialer
+	Limits      Limits
 	// KickOnChange: sessions elsewhere end when an invalidation changes an account's destination (SPEC 2.5, on_change).
 	KickOnChange bool
 	Log          *slog.Logger
@@ -170,25 +143,23 @@ type Sessions struct {
 	preauth    atomic.Int64
 	handshakes atomic.Int64 // of clients, in progress
 	draining   atomic.Bool
-	bytes      *metrics.Bytes
+
+	takeoversFailed atomic.Int64
+	bytes           [protocols]*metrics.Bytes
 }
 
 // New registers with every loop of the engine.
 func New(o Options) *Sessions {
-	s := &Sessions{o: o, byName: map[string]*Destination{}, stash: bridge.NewBudget(o.Limits.StashBytes), registry: newRegistry(),
-		bytes: o.Metrics.Bytes(IMAP.String())}
+	s := &Sessions{o: o, byName: map[string]*Destination{}, stash: bridge.NewBudget(o.Limits.StashBytes), registry: newRegistry()}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	var random [6]byte
 	rand.Read(random[:])
 	s.prefix = hex.EncodeToString(random[:])
 	for i, d := range o.Destinations {
 		d.index = uint16(i)
-		d.wrongServiceWarning = logx.Every(time.Second)
+		d.wrongServiceWarning, d.noXClientWarning = logx.Every(time.Second), logx.Every(time.Second)
 		s.dests = append(s.dests, d)
 		s.byName[d.Name] = d
-		for lane := range d.joined {
-			o.Metrics.Sessions(IMAP.String(), d.Name, bridge.Lane(lane).String(), func() float64 { return float64(d.joined[lane].Load()) })
-		}
 	}
 	for _, l := range o.Engine.Loops() {
 		s.lobbies = append(s.lobbies, newLobby(s, l))
@@ -204,10 +175,7 @@ func (s *Sessions) AddListener(ln *Listener) engine.ListenOptions {
 		ln.turnAway, ln.farewell = words(ln.Speaker, dialog.Busy), words(ln.Speaker, dialog.Drain)
 	}
 	ln.metrics = s.o.Metrics.Listener(ln.Name, func() float64 { return float64(ln.preauth.Load()) })
-	ln.logins = map[string]*metrics.Logins{"": s.o.Metrics.Logins(ln.Protocol.String(), "")}
-	for _, d := range s.dests {
-		ln.logins[d.Name] = s.o.Metrics.Logins(ln.Protocol.String(), d.Name)
-	}
+	s.count(ln)
 	s.listenersMu.Lock()
 	ln.index = uint16(len(s.listeners))
 	s.listeners = append(s.listeners, ln)
@@ -216,6 +184,22 @@ func (s *Sessions) AddListener(ln *Listener) engine.ListenOptions {
 		TurnAway: ln.turnAway,
 		Refused:  func() { ln.metrics.Refused(metrics.RefusedDescriptors) },
 		Accept:   func(l *engine.Loop, a engine.Accepted) { s.lobbies[l.ID()].accept(ln, a) },
+	}
+}
+
+// count asks for the counters of a listener's protocol.
+func (s *Sessions) count(ln *Listener) {
+	protocol := ln.Protocol.String()
+	if s.bytes[ln.Protocol] == nil {
+		s.bytes[ln.Protocol] = s.o.Metrics.Bytes(protocol)
+	}
+	ln.logins = map[string]*metrics.Logins{"": s.o.Metrics.Logins(protocol, "")}
+	for _, d := range s.dests {
+		ln.logins[d.Name] = s.o.Metrics.Logins(protocol, d.Name)
+		for lane := range bridge.Lanes {
+			n := &d.joined[ln.Protocol][lane]
+			s.o.Metrics.Sessions(protocol, d.Name, lane.String(), func() float64 { return float64(n.Load()) })
+		}
 	}
 }
 
@@ -244,6 +228,7 @@ func (s *Sessions) id(number uint64) string {
 // Counts are the figures of GET /stats (SPEC 8).
 type Counts struct {
 	Preauth, Joined, Logins int
+	Lanes                   [bridge.Lanes]int // of Joined
 	// StashBytes is what slow peers have not taken yet, all sessions together.
 	StashBytes int64
 }
@@ -252,8 +237,12 @@ type Counts struct {
 func (s *Sessions) Counts() Counts {
 	c := Counts{Preauth: int(s.preauth.Load()), StashBytes: s.stash.InUse()}
 	for _, d := range s.dests {
-		for lane := range d.joined {
-			c.Joined += int(d.joined[lane].Load())
+		for p := range d.joined {
+			for lane := range d.joined[p] {
+				n := int(d.joined[p][lane].Load())
+				c.Joined += n
+				c.Lanes[lane] += n
+			}
 		}
 		c.Logins += int(d.inFlight.Load())
 	}

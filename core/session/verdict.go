@@ -143,7 +143,7 @@ func (b *lobby) bridged(t engine.Token, rec *record, tk *talk, d *Destination, j
 	rec.lane = max(j.Client.Lane, j.Backend.Lane)
 	b.loop.Disarm(rec.timer)
 	rec.timer = 0
-	d.joined[rec.lane].Add(1)
+	d.joined[rec.protocol][rec.lane].Add(1)
 	b.s.listener(rec.listener).preauth.Add(-1)
 	b.s.preauth.Add(-1)
 	b.loop.Settle()
@@ -195,7 +195,7 @@ func (b *lobby) backendEnd(g *backendLeg) (bridge.Leg, error) {
 // canceled is report for a login whose client left or was ended before the verdict.
 func (a *attempt) canceled(reason string) {
 	a.listener.logins[""].Count(metrics.Canceled)
-	a.lobby.s.o.Log.Info("login "+metrics.Canceled.String(), append(a.facts(""), logx.Reason, reason)...)
+	a.lobby.s.o.Log.Info(a.listener.Protocol.deed()+metrics.Canceled.String(), append(a.facts(""), logx.Reason, reason)...)
 }
 
 // facts are the keys of SPEC 10 in every line about a login's result.
@@ -223,12 +223,33 @@ func (a *attempt) report(out *outcome) {
 	if out.err != nil {
 		line = append(line, logx.Phase, string(out.phase), logx.Err, out.err)
 	}
-	s.o.Log.Info("login "+result.String(), line...)
-	if out.verdict.ForwardingIgnored {
-		out.dest.untrustedWarning.Do(func() {
-			s.o.Log.Warn("backend does not trust us to announce clients", logx.Destination, name, logx.Protocol, a.listener.Protocol.String())
-		})
+	s.o.Log.Info(a.listener.Protocol.deed()+result.String(), line...)
+	if out.verdict.ForwardingIgnored && out.dest != nil {
+		a.ignored(out.dest, out.verdict.Outcome)
 	}
+}
+
+// deed begins the message about a session's result.
+func (p Protocol) deed() string {
+	if p.PassesThrough() {
+		return "pass-through "
+	}
+	return "login "
+}
+
+// ignored says that a backend does not take our word for who the client is. A pass-through session goes nowhere then
+// (SPEC 3.5).
+func (a *attempt) ignored(d *Destination, o dialog.Outcome) {
+	p, log := a.listener.Protocol, a.lobby.s.o.Log
+	if p.PassesThrough() && o == dialog.Unavailable {
+		if d.noXClientWarning.Allow(time.Now()) {
+			log.Error("backend does not offer or accept XCLIENT: nobody is passed through", logx.Destination, d.Name, logx.Protocol, p.String())
+		}
+		return
+	}
+	d.untrustedWarning[p].Do(func() {
+		log.Warn("backend does not trust us to announce clients", logx.Destination, d.Name, logx.Protocol, p.String())
+	})
 }
 
 func reason(out *outcome) string {
