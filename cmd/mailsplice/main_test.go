@@ -34,7 +34,8 @@ const password = "open-sesame-71"
 type files struct {
 	t    *testing.T
 	dir  string
-	addr string // of its listener
+	addr string   // of its listener
+	env  []string // of serve
 }
 
 const conf = `
@@ -141,7 +142,7 @@ type serving struct {
 
 func (f *files) serve(args ...string) *serving {
 	f.t.Helper()
-	cmd, out := f.program(nil, args...)
+	cmd, out := f.program(f.env, args...)
 	if err := cmd.Start(); err != nil {
 		f.t.Fatal(err)
 	}

@@ -20,8 +20,8 @@ func newRun() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "run [FILE]",
 		Short: "Serve a configuration until SIGTERM or SIGINT",
-		Long: "Serves FILE, else $MAILSPLICE_CONFIG, else $PROXY_CONFIG. SIGTERM or SIGINT drains: sessions live up to\n" +
-			"shutdown_grace. A second signal exits at once.",
+		Long: "Serves FILE, else $MAILSPLICE_CONFIG, else $PROXY_CONFIG. SIGHUP reads it again. SIGTERM or SIGINT drains: sessions\n" +
+			"live up to shutdown_grace. A second signal exits at once.",
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return serve(cmd, args, partial) },
 	}
@@ -97,16 +97,28 @@ func serve(cmd *cobra.Command, args []string, partial bool) error {
 	if err != nil {
 		return err
 	}
-	signals := make(chan os.Signal, 2)
+	signals, hangUps := make(chan os.Signal, 2), make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	defer signal.Stop(signals)
+	signal.Notify(hangUps, syscall.SIGHUP)
+	defer signal.Stop(hangUps)
 	proxy.LimitMemory()
-	p, err := proxy.Start(cfg, proxy.Options{LogWriter: cmd.ErrOrStderr(), Version: version})
+	p, err := proxy.Start(cfg, proxy.Options{LogWriter: cmd.ErrOrStderr(), Version: version, Partial: partial})
 	if err != nil {
 		return startError(err)
 	}
-	<-signals
-	return drain(p, signals)
+	notify(ready)
+	for {
+		select {
+		case <-hangUps:
+			notify(reloading())
+			_, _ = p.ReloadFile() // it has logged what is wrong
+			notify(ready)
+		case <-signals:
+			notify(stopping)
+			return drain(p, signals)
+		}
+	}
 }
 
 // drain shuts down; a second signal gives up on it.

@@ -12,35 +12,32 @@ import (
 )
 
 // mappings shows the router to the admin API.
-type mappings struct {
-	router   *route.Router
-	declared map[string]bool
-}
+type mappings struct{ p *Proxy }
 
 func (m *mappings) Normalize(identifier string) (stored, account string) {
-	a := m.router.Normalize(identifier)
+	a := m.p.router.Load().Normalize(identifier)
 	return a.Lookup, a.Registry
 }
 
-func (m *mappings) Declared(destination string) bool { return m.declared[destination] }
-func (m *mappings) Writable() bool                   { return m.router.Writable() }
+func (m *mappings) Declared(destination string) bool { return m.p.declared(destination) }
+func (m *mappings) Writable() bool                   { return m.p.router.Load().Writable() }
 
 func (m *mappings) Peek(ctx context.Context, identifier string) (admin.Mapping, error) {
-	x, err := m.router.Peek(ctx, identifier)
+	x, err := m.p.router.Load().Peek(ctx, identifier)
 	return admin.Mapping{Normalized: x.Normalized, Destination: x.Destination, Default: !x.Found, Cached: x.Cached}, err
 }
 
 func (m *mappings) Put(ctx context.Context, identifier, destination string) error {
-	return judged(m.router.Put(ctx, identifier, destination))
+	return judged(m.p.router.Load().Put(ctx, identifier, destination))
 }
 
 func (m *mappings) Delete(ctx context.Context, identifier string) (bool, error) {
-	existed, err := m.router.Delete(ctx, identifier)
+	existed, err := m.p.router.Load().Delete(ctx, identifier)
 	return existed, judged(err)
 }
 
 func (m *mappings) Reload(ctx context.Context) (admin.Reload, error) {
-	c, err := m.router.Reload(ctx)
+	c, err := m.p.router.Load().Reload(ctx)
 	switch {
 	case errors.Is(err, route.ErrNoReload):
 		return admin.Reload{}, nil

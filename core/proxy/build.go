@@ -19,30 +19,31 @@ import (
 // resolver is Go's own, so that a lookup is a goroutine and not a thread (DESIGN 5, CGO_ENABLED=0).
 var resolver = &net.Resolver{PreferGo: true}
 
-// newLog makes the logger of SPEC 2.1.
-func newLog(cfg *config.Config, o Options) *logx.Log {
+// newLog makes the logger of SPEC 2.1; a reload changes its level.
+func newLog(cfg *config.Config, o Options, level slog.Leveler) *logx.Log {
 	format := logx.Text
 	if cfg.Server.LogFormat == config.LogJSON {
 		format = logx.JSON
 	}
-	return logx.New(logx.Options{Writer: o.LogWriter, Format: format, Level: cfg.Server.LogLevel})
+	return logx.New(logx.Options{Writer: o.LogWriter, Format: format, Level: level})
 }
 
-func newRedactor(cfg *config.Config) *logx.Redactor {
+// newRedactor is the redactor of before, whose key the log's reader has got used to, or one that redacts nothing.
+func newRedactor(cfg *config.Config, redacting *logx.Redactor) *logx.Redactor {
 	if cfg.Server.LogAccounts {
 		return logx.NewRedactor(logx.Whole)
 	}
-	return logx.NewRedactor(logx.Redacted)
+	return redacting
 }
 
-// newStore opens the mapping source.
-func newStore(cfg *config.Config, log *slog.Logger) (route.Store, error) {
+// newStore opens the mapping source. declared tells whether a destination exists, as the configuration in force has it.
+func newStore(cfg *config.Config, declared func(string) bool, log *slog.Logger) (route.Store, error) {
 	if cfg.Mapping.Source != config.SourceFile {
 		return nil, fmt.Errorf("mapping source %v is not built yet", cfg.Mapping.Source)
 	}
 	rules := file.Rules{Normalize: normalization(cfg).Apply, Separators: cfg.Routing.MasterUserSeparators}
 	rules.CheckDestination = func(name string) error {
-		if cfg.Destination(name) == nil {
+		if !declared(name) {
 			return fmt.Errorf("destination %q is not declared", name)
 		}
 		return nil
@@ -57,7 +58,8 @@ func normalization(cfg *config.Config) route.Normalization {
 	return route.AsIs
 }
 
-func newRouter(cfg *config.Config, store route.Store, log *slog.Logger) (*route.Router, error) {
+// routerOptions are what a reload may change, and the store, which it may not.
+func routerOptions(cfg *config.Config, store route.Store, log *slog.Logger) route.Options {
 	o := route.Options{
 		Store: store, Default: cfg.Routing.DefaultDestination,
 		Normalize: normalization(cfg), MasterSeparators: cfg.Routing.MasterUserSeparators, DefaultDomain: cfg.Routing.DefaultDomain,
@@ -70,11 +72,11 @@ func newRouter(cfg *config.Config, store route.Store, log *slog.Logger) (*route.
 	for _, d := range cfg.Destinations {
 		o.Destinations = append(o.Destinations, d.Name)
 	}
-	return route.New(o)
+	return o
 }
 
-func newDialer(cfg *config.Config, log *slog.Logger) *dial.Dialer {
-	return dial.New(dial.Options{Logger: log, Own: func(a netip.AddrPort) bool { return cfg.OwnListener(a, isLocal) }})
+func (p *Proxy) newDialer() *dial.Dialer {
+	return dial.New(dial.Options{Logger: p.logger, Own: func(a netip.AddrPort) bool { return p.cfg.Load().OwnListener(a, isLocal) }})
 }
 
 // isLocal tells whether an address is this machine's: one that can be bound is.
@@ -91,24 +93,35 @@ func isLocal(a netip.Addr) bool {
 	return false
 }
 
-// destinations turns the configured ones into the session's.
-func destinations(sec *security) (list []*session.Destination, err error) {
-	for _, d := range sec.cfg.Destinations {
+// policy makes what a reload replaces of the sessions', and the TLS policies towards backends that go with it.
+func (p *Proxy) policy(cfg *config.Config, router *route.Router) (session.Policy, map[dialKey]dialPolicy, error) {
+	s := cfg.Server
+	out := session.Policy{
+		PassThrough: cfg.Routing.SMTPPassthroughDestination, Router: router, Redactor: newRedactor(cfg, p.redactor),
+		KickOnChange: cfg.Mapping.OnChange == config.ChangeKick,
+		Limits: session.Limits{MaxPreauth: s.MaxPreauth, BackendTimeout: s.BackendTimeout, ConnectRetries: s.BackendConnectRetries,
+			ProxyTTL: s.ProxyTTL, BridgeIdle: s.BridgeIdle, HalfClosed: s.HalfClosed, StashBytes: s.StashLimit},
+	}
+	dials := map[dialKey]dialPolicy{}
+	for _, d := range cfg.Destinations {
 		x := &session.Destination{Name: d.Name, Hosts: d.Hosts, HideAuthErrors: d.HideAuthErrors, AllowPlaintextAuth: d.AllowPlaintextAuth,
 			Legs: map[session.Protocol]session.Leg{}}
 		if len(d.SourceIPs) > 0 {
 			x.Sources = dial.NewSources(d.SourceIPs)
 		}
 		for _, e := range d.Endpoints {
-			if p, ok := sessionProtocols[e.Protocol]; ok {
-				if x.Legs[p], err = sec.leg(d, e); err != nil {
-					return nil, err
-				}
+			protocol, ok := sessionProtocols[e.Protocol]
+			if !ok {
+				continue
+			}
+			var err error
+			if x.Legs[protocol], err = p.security.leg(d, e, dials); err != nil {
+				return out, nil, err
 			}
 		}
-		list = append(list, x)
+		out.Destinations = append(out.Destinations, x)
 	}
-	return list, nil
+	return out, dials, nil
 }
 
 var sessionProtocols = map[config.Protocol]session.Protocol{config.IMAP: session.IMAP, config.POP3: session.POP3,
@@ -136,16 +149,16 @@ func announce(f config.Forwarding) session.Announce {
 
 // newListener makes the session's side of a listener; it is nil for one whose protocol is not built yet, which only
 // --partial lets through (SPEC 9).
-func newListener(sec *security, l *config.Listener) (*session.Listener, error) {
+func newListener(cfg *config.Config, sec *security, l *config.Listener) (*session.Listener, error) {
 	protocol, ok := sessionProtocols[l.Protocol]
 	if !ok {
 		return nil, nil
 	}
-	policy, err := sec.listener(l)
+	policy, err := sec.listener(cfg, l)
 	if err != nil {
 		return nil, err
 	}
-	return &session.Listener{Name: l.Name, Protocol: protocol, Speaker: speaker(sec.cfg, l), Mode: tlsMode(l.TLS), TLS: policy,
+	return &session.Listener{Name: l.Name, Protocol: protocol, Speaker: speaker(cfg, l), Mode: tlsMode(l.TLS), TLS: policy,
 		MaxConnections: l.MaxConnections, PreauthTimeout: l.PreauthTimeout, Header: headerMode(l.ProxyProtocol), Trusted: l.ProxyTrusted}, nil
 }
 

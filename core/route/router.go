@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -68,6 +69,20 @@ func New(o Options) (*Router, error) {
 		n.Notify(r.changed)
 	}
 	return r, nil
+}
+
+// Reconfigure changes everything about a Router but its store, the size of its cache and its clock (SPEC 8, reload). Cached
+// answers stay, unless identifiers are looked up in another form from now on. On an error nothing has changed.
+func (r *Router) Reconfigure(o Options) error {
+	next, err := newSettings(o)
+	if err != nil {
+		return fmt.Errorf("changing router: %w", err)
+	}
+	old := r.settings.Swap(next)
+	if old.normalize != next.normalize || old.domain != next.domain || !slices.Equal(old.separators, next.separators) {
+		r.InvalidateAll()
+	}
+	return nil
 }
 
 // Close ends the store calls under way and waits for them. Waiting and later resolutions that miss the cache fail.

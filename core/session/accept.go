@@ -82,18 +82,20 @@ func (b *lobby) admit(ln *Listener) (refused bool, why metrics.Refusal, words []
 		ln.open.Add(-1)
 		return true, metrics.RefusedListener, ln.turnAway
 	}
-	if n := b.s.preauth.Add(1); n > int64(b.s.o.Limits.MaxPreauth) {
+	if n := b.s.preauth.Add(1); n > int64(b.s.policy.Load().Limits.MaxPreauth) {
 		b.s.preauth.Add(-1)
 		ln.open.Add(-1)
 		return true, metrics.RefusedPreauth, ln.turnAway
 	}
 	ln.preauth.Add(1)
+	ln.sessions.Add(1)
 	return false, 0, nil
 }
 
 func (b *lobby) unadmit(ln *Listener) {
 	ln.open.Add(-1)
 	ln.preauth.Add(-1)
+	ln.sessions.Add(-1)
 	b.s.preauth.Add(-1)
 }
 

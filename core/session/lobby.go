@@ -31,7 +31,8 @@ type lobby struct {
 func newLobby(s *Sessions, l *engine.Loop) *lobby {
 	b := &lobby{s: s, loop: l, slab: engine.NewSlab[record]()}
 	b.kind = l.Register(b)
-	b.bridge = bridge.New(l, bridge.Options{Idle: s.o.Limits.BridgeIdle, HalfClosed: s.o.Limits.HalfClosed, Stash: s.stash, Ended: b.ended})
+	limits := s.policy.Load().Limits
+	b.bridge = bridge.New(l, bridge.Options{Idle: limits.BridgeIdle, HalfClosed: limits.HalfClosed, Stash: s.stash, Ended: b.ended})
 	return b
 }
 
@@ -338,17 +339,18 @@ func (b *lobby) ended(tag uint64, r bridge.Report) {
 	if rec == nil {
 		return
 	}
-	ln, d := b.s.listener(rec.listener), b.s.dests[rec.dest]
+	ln, d := b.s.listener(rec.listener), b.s.home(rec.dest)
 	b.s.bytes[rec.protocol].In.Add(int(r.Counters.ToBackend))
 	b.s.bytes[rec.protocol].Out.Add(int(r.Counters.ToClient))
 	b.s.o.Log.Info("session ended", logx.Session, b.s.id(rec.number), logx.Listener, ln.Name, logx.Protocol, rec.protocol.String(),
-		logx.Client, rec.client.addrPort(), logx.Destination, d.Name, logx.Account, b.s.o.Redactor.Account(b.s.registry.name(rec.ticket)),
+		logx.Client, rec.client.addrPort(), logx.Destination, d.name, logx.Account, b.s.policy.Load().Redactor.Account(b.s.registry.name(rec.ticket)),
 		logx.BytesIn, r.Counters.ToBackend, logx.BytesOut, r.Counters.ToClient,
 		logx.Duration, time.Duration(time.Now().UnixNano()-rec.since).Round(time.Millisecond), logx.Reason, r.Reason.String())
 	b.s.registry.leave(rec.ticket)
 	b.slab.Free(t.Index())
 	d.joined[rec.protocol][rec.lane].Add(-1)
 	ln.open.Add(-1)
+	ln.sessions.Add(-1)
 	b.loop.Leave()
 }
 

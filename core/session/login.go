@@ -134,7 +134,7 @@ func (b *lobby) believe(rec *record, an *dialog.Announced) {
 
 // describe settles what the backend will be told about the client (SPEC 5.3).
 func (a *attempt) describe(s *Sessions, an *dialog.Announced) {
-	a.session, a.ttl = s.id(a.number), s.o.Limits.ProxyTTL
+	a.session, a.ttl = s.id(a.number), s.policy.Load().Limits.ProxyTTL
 	if in := a.header; in != nil {
 		a.session = cmp.Or(in.Session, a.session)
 		if in.TLSSeen {
@@ -163,7 +163,7 @@ func (a *attempt) file(rec *record) (*dialog.Verdict, error) {
 		return unavailable, errLoop
 	}
 	if a.login.Identifier != "" {
-		acct, err := s.o.Router.Account(a.login.Identifier)
+		acct, err := s.policy.Load().Router.Account(a.login.Identifier)
 		if err != nil {
 			return &dialog.Verdict{Outcome: dialog.Refused}, err
 		}
@@ -186,9 +186,9 @@ var unavailable = &dialog.Verdict{Outcome: dialog.Unavailable}
 // outcome is what one round of a login came to.
 type outcome struct {
 	verdict *dialog.Verdict
-	dest    *Destination // nil: none was found
-	sock    *backendLeg  // accepted only
-	gen     uint32       // of the account, when the round began
+	dest    *home       // nil: none was found
+	sock    *backendLeg // accepted only
+	gen     uint32      // of the account, when the round began
 	err     error
 	phase   Phase
 }
@@ -260,7 +260,7 @@ func (a *attempt) attend(out *outcome) {
 			f = &Failure{Phase: PhaseRelay, Err: err}
 		}
 		out.err, out.phase = f, f.Phase
-		if !f.Retryable || try >= a.lobby.s.o.Limits.ConnectRetries || !a.pause(retryAfter) {
+		if !f.Retryable || try >= a.lobby.s.policy.Load().Limits.ConnectRetries || !a.pause(retryAfter) {
 			return
 		}
 	}
@@ -282,22 +282,24 @@ func (a *attempt) pause(d time.Duration) bool {
 }
 
 // resolve finds the account's destination; a login without an identifier goes to the default one (SPEC 4.1).
-func (a *attempt) resolve() (*Destination, error) {
-	s := a.lobby.s
-	if a.listener.Protocol.PassesThrough() {
-		if d := s.byName[s.o.PassThrough]; d != nil {
-			return d, nil
+func (a *attempt) resolve() (*home, error) {
+	p := a.lobby.s.policy.Load()
+	name := p.PassThrough
+	switch {
+	case a.listener.Protocol.PassesThrough():
+	case a.login.Identifier == "":
+		name = p.Router.Default().Destination
+	default:
+		res, err := p.Router.Resolve(a.ctx, a.account.Lookup)
+		if err != nil && p != a.lobby.s.policy.Load() { // a reload has closed this router
+			return a.resolve()
 		}
-		return nil, errNoDestination
+		if err != nil {
+			return nil, err
+		}
+		name = res.Destination
 	}
-	if a.login.Identifier == "" {
-		return s.byName[s.o.Router.Default().Destination], nil
-	}
-	res, err := s.o.Router.Resolve(a.ctx, a.account.Lookup)
-	if err != nil {
-		return nil, err
-	}
-	if d := s.byName[res.Destination]; d != nil {
+	if d := p.byName[name]; d != nil {
 		return d, nil
 	}
 	return nil, errNoDestination
