@@ -22,8 +22,9 @@ import (
 // baseline is the proxy that ratios refer to.
 const baseline = "naive"
 
-// proxyNames are the proxies there are, in the order of a run.
-var proxyNames = []string{"mailsplice", baseline}
+// proxyNames are the proxies there are, in the order of a run; "direct" is none at all. Those before it are measured if
+// nothing is said.
+var proxyNames = []string{"mailsplice", baseline, "direct"}
 
 // command is a scenario with its flags.
 type command struct {
@@ -45,14 +46,14 @@ func parse(s scenario.Scenario, args []string, notes io.Writer) (*command, error
 	f := flag.NewFlagSet("bench "+s.Name, flag.ContinueOnError)
 	f.SetOutput(notes)
 	c := &command{scenario: s, flags: f, args: args, notes: notes,
-		proxies:    list{slices.Clone(proxyNames), proxyNames},
+		proxies:    list{slices.Clone(proxyNames[:2]), proxyNames},
 		clientLeg:  choice{"tls", []string{"tls", "plain"}},
 		backendLeg: choice{"tls", []string{"tls", "plain"}},
 		key:        choice{string(stage.ECDSA), []string{string(stage.ECDSA), string(stage.RSA)}},
 		curve:      choice{"x25519", []string{"x25519", "mlkem"}},
 		logLevel:   choice{"info", []string{"debug", "info", "warn", "error"}},
 	}
-	f.Var(&c.proxies, "proxies", "proxies to measure: "+strings.Join(proxyNames, ", "))
+	f.Var(&c.proxies, "proxies", "what to measure: "+strings.Join(proxyNames, ", ")+" (no proxy at all)")
 	f.Var(&c.clientLeg, "client-leg", "between clients and proxy: tls (implicit) or plain")
 	f.Var(&c.backendLeg, "backend-leg", "between proxy and backends: tls (implicit) or plain")
 	f.Var(&c.key, "key", "key of the proxy's certificate: ecdsa (P-256) or rsa (2048 bits); scenarios with -keys ignore it")
@@ -136,35 +137,47 @@ func (c *command) note(format string, args ...any) {
 func (c *command) starters(ctx context.Context, versions map[string]string) (starters []stage.Starter, cleanup func(), err error) {
 	cleanup = func() {}
 	for _, name := range c.proxies.words {
-		if name == baseline {
+		switch name {
+		case baseline:
 			versions[name] = "this source"
 			starters = append(starters, stage.Naive{})
-			continue
-		}
-		m := stage.Mailsplice{Binary: c.binary}
-		if c.configSuffix != "" {
-			text, err := os.ReadFile(c.configSuffix)
+		case "direct":
+			starters = append(starters, stage.Direct{})
+		default:
+			m, undo, err := c.mailsplice(ctx)
 			if err != nil {
 				return nil, cleanup, err
 			}
-			m.Extra = "\n" + string(text)
+			cleanup, versions[name] = undo, version(ctx, m.Binary)
+			starters = append(starters, m)
 		}
-		if m.Binary == "" {
-			dir, err := os.MkdirTemp("", "mailsplice-bench-build-")
-			if err != nil {
-				return nil, cleanup, err
-			}
-			cleanup = func() { os.RemoveAll(dir) }
-			c.note("building mailsplice")
-			if m.Binary, err = stage.BuildMailsplice(ctx, dir); err != nil {
-				cleanup()
-				return nil, cleanup, err
-			}
-		}
-		versions[name] = version(ctx, m.Binary)
-		starters = append(starters, m)
 	}
 	return starters, cleanup, nil
+}
+
+// mailsplice builds it, unless there is a binary.
+func (c *command) mailsplice(ctx context.Context) (m stage.Mailsplice, cleanup func(), err error) {
+	m, cleanup = stage.Mailsplice{Binary: c.binary}, func() {}
+	if c.configSuffix != "" {
+		text, err := os.ReadFile(c.configSuffix)
+		if err != nil {
+			return m, cleanup, err
+		}
+		m.Extra = "\n" + string(text)
+	}
+	if m.Binary != "" {
+		return m, cleanup, nil
+	}
+	dir, err := os.MkdirTemp("", "mailsplice-bench-build-")
+	if err != nil {
+		return m, cleanup, err
+	}
+	c.note("building mailsplice")
+	if m.Binary, err = stage.BuildMailsplice(ctx, dir); err != nil {
+		os.RemoveAll(dir)
+		return m, cleanup, err
+	}
+	return m, func() { os.RemoveAll(dir) }, nil
 }
 
 // version is what the binary says of itself, and the commit of the source around, if git knows.

@@ -13,12 +13,11 @@ import (
 // stime so that their sum is the time that the scheduler accounted, so a sum is exact to one tick.
 const ticksPerSecond = 100
 
-// Usage is what a process, or several together, has in use or has used up.
+// Usage is what a process, or several together, has in use.
 type Usage struct {
 	RSSBytes int64 // resident, shared pages included
 	PSSBytes int64 // resident, shared pages divided among their users
-	CPU      time.Duration
-	Files    int // open descriptors
+	Files    int   // open descriptors
 	Threads  int
 }
 
@@ -31,7 +30,6 @@ func Processes(pids ...int) (sum Usage, err error) {
 		}
 		sum.RSSBytes += u.RSSBytes
 		sum.PSSBytes += u.PSSBytes
-		sum.CPU += u.CPU
 		sum.Files += u.Files
 		sum.Threads += u.Threads
 	}
@@ -47,7 +45,7 @@ func process(pid int) (u Usage, err error) {
 		}
 		return string(text)
 	}
-	status, stat, rollup := read("status"), read("stat"), read("smaps_rollup")
+	status, rollup := read("status"), read("smaps_rollup")
 	files, e := os.ReadDir(filepath.Join(dir, "fd"))
 	if err == nil {
 		err = e
@@ -63,18 +61,15 @@ func process(pid int) (u Usage, err error) {
 		return u, err
 	}
 	threads, err := number(status, "Threads:")
-	if err != nil {
-		return u, err
-	}
 	u.Threads = int(threads)
-	u.CPU, err = cpuTime(stat)
 	return u, err
 }
 
 // CPU is what the processes have used of it.
 func CPU(pids ...int) (sum time.Duration, err error) {
 	for _, pid := range pids {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		dir := filepath.Join("/proc", strconv.Itoa(pid))
+		text, err := os.ReadFile(filepath.Join(dir, "stat"))
 		if err != nil {
 			return 0, fmt.Errorf("reading CPU time: %w", err)
 		}
@@ -82,9 +77,35 @@ func CPU(pids ...int) (sum time.Duration, err error) {
 		if err != nil {
 			return 0, err
 		}
-		sum += t
+		sum += max(t, threadTime(dir))
 	}
 	return sum, nil
+}
+
+// threadTime is the scheduler's own count in nanoseconds, of the threads that there are: finer than ticks, but without
+// threads that have ended. A kernel that does not count yields 0.
+func threadTime(dir string) (sum time.Duration) {
+	files, err := filepath.Glob(filepath.Join(dir, "task", "*", "schedstat"))
+	if err != nil {
+		return 0
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			continue // the thread has just ended
+		}
+		sum += firstNanoseconds(string(text))
+	}
+	return sum
+}
+
+func firstNanoseconds(schedstat string) time.Duration {
+	word, _, _ := strings.Cut(schedstat, " ")
+	n, err := strconv.ParseInt(word, 10, 64)
+	if err != nil {
+		return 0
+	}
+	return time.Duration(n)
 }
 
 // ResetPeak makes Peak begin anew (proc(5), clear_refs).

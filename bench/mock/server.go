@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/cloudwego/netpoll"
 )
@@ -48,11 +49,22 @@ func (s *Server) run(ln net.Listener) {
 // Addr is where it listens.
 func (s *Server) Addr() string { return s.addr }
 
-// Close ends the listener and, as far as ctx allows, the sessions.
+// Close ends the listener and, as far as ctx allows, the sessions. It asks more than once: netpoll forgets a Shutdown that
+// comes before its Serve has begun.
 func (s *Server) Close(ctx context.Context) error {
-	err := s.loop.Shutdown(ctx)
-	<-s.done
-	return err
+	const pause = 5 * time.Millisecond
+	tick := time.NewTicker(pause)
+	defer tick.Stop()
+	for {
+		err := s.loop.Shutdown(ctx)
+		select {
+		case <-s.done:
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
 }
 
 // Counts is how many sessions have logged in and are still there, and how many logins there have been.

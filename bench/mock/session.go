@@ -22,8 +22,11 @@ var (
 	errLogout = errors.New("client has logged out")
 )
 
-// pieces are buffers for whoever has something to read or to send in bulk; no session keeps one.
+// pieces are buffers for whoever has something to read; no session keeps one.
 var pieces = sync.Pool{New: func() any { return new([pieceBytes]byte) }}
+
+// filler is what sources send. It is only read.
+var filler [pieceBytes]byte
 
 // session is one connection. Only the goroutine that netpoll runs for it touches it, but for writes, which mu orders.
 type session struct {
@@ -163,10 +166,8 @@ func (s *session) source(tag string, args []byte) error {
 	if err := s.say("* SOURCE %d\r\n", n); err != nil {
 		return err
 	}
-	buf := pieces.Get().(*[pieceBytes]byte)
-	defer pieces.Put(buf)
 	for n > 0 {
-		piece := buf[:min(n, pieceBytes)]
+		piece := filler[:min(n, pieceBytes)]
 		if err := s.send(piece); err != nil {
 			return err
 		}

@@ -13,6 +13,7 @@ import (
 // growth watches the proxy while the number of something grows in steps: sessions, connections.
 type growth struct {
 	what   string // one of them, for names
+	prefix string // begins the names of figures at a step
 	settle time.Duration
 	stage  *stage.Stage
 	note   func(string, ...any)
@@ -68,7 +69,7 @@ func (g *growth) step(ctx context.Context, n int) error {
 }
 
 func (g *growth) add(name, unit string, value float64) {
-	g.figures = append(g.figures, report.Figure{Name: name, Unit: unit, Value: value})
+	g.figures = append(g.figures, report.Figure{Name: g.prefix + name, Unit: unit, Value: value})
 }
 
 // result is all figures: the slopes first, between the steps, or from the baseline if there is one step only.

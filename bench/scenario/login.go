@@ -4,7 +4,6 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"time"
 
 	"mailsplice/bench/load"
 	"mailsplice/bench/report"
@@ -88,20 +87,4 @@ func loginVariant(ctx context.Context, env Env, o loginOptions, name string, res
 		{Name: name + ": p50", Unit: "us", Value: micros(r.Latency.Quantile(0.5), 1)},
 		{Name: name + ": p99", Unit: "us", Value: micros(r.Latency.Quantile(0.99), 1)},
 	}, nil
-}
-
-// settled waits until the backends have so many sessions.
-func settled(ctx context.Context, s *stage.Stage, want int) error {
-	const pause, tries = 50 * time.Millisecond, 200
-	joined := 0
-	for range tries {
-		var err error
-		if joined, err = s.Joined(ctx); err != nil || joined == want {
-			return err
-		}
-		if err := wait(ctx, pause); err != nil {
-			return err
-		}
-	}
-	return fmt.Errorf("the backends still have %d sessions, want %d", joined, want)
 }

@@ -46,7 +46,7 @@ func measurePreauth(ctx context.Context, env Env, o preauthOptions, kind string)
 		return nil, err
 	}
 	defer s.Close()
-	g := growth{what: kind + " connection", settle: o.settle, stage: s, note: env.Note}
+	g := growth{what: kind + " connection", prefix: kind + ": ", settle: o.settle, stage: s, note: env.Note}
 	if err := g.begin(); err != nil {
 		return nil, err
 	}

@@ -142,6 +142,22 @@ func open(ctx context.Context, s *stage.Stage, first, count int, idle bool) (loa
 	return r, err
 }
 
+// settled waits until the backends have so many sessions.
+func settled(ctx context.Context, s *stage.Stage, want int) error {
+	const pause, tries = 50 * time.Millisecond, 200
+	joined := 0
+	for range tries {
+		var err error
+		if joined, err = s.Joined(ctx); err != nil || joined == want {
+			return err
+		}
+		if err := wait(ctx, pause); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("the backends still have %d sessions, want %d", joined, want)
+}
+
 // wait pauses unless ctx ends.
 func wait(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
