@@ -58,6 +58,9 @@ fuzz: ## every fuzz target for FUZZTIME (default 1m)
 bench: ## Go benchmarks with allocations
 	$(GO) test -run '^$$' -bench . -benchmem $(PACKAGES)
 
+bench-compare: ## mailsplice beside a naive proxy: make bench-compare RUN="idle -sessions 2000,8500" (docs/benchmarks.md)
+	$(GO) run ./bench $(RUN)
+
 docs: ## rewrite the key reference in docs/configuration.md
 	$(GO) test ./core/config -run Docs -update
 
@@ -68,4 +71,4 @@ cover: ## coverage by function
 clean: ## remove build/
 	rm -rf $(OUT)
 
-.PHONY: help build demo test check lint arch unit race interop soak fuzz bench docs cover clean
+.PHONY: help build demo test check lint arch unit race interop soak fuzz bench bench-compare docs cover clean
