@@ -77,7 +77,7 @@ func BenchmarkSuccess(b *testing.B) {
 	}
 }
 
-// BenchmarkGuessing is a table kept full by failures of ever new addresses: sweeps, folding and eviction included.
+// BenchmarkGuessing is a table kept full by failures of ever new addresses: folding and eviction included.
 func BenchmarkGuessing(b *testing.B) {
 	d := NewDelays(newClock().now)
 	for n := range 1_100_000 {
@@ -86,6 +86,19 @@ func BenchmarkGuessing(b *testing.B) {
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		d.Failed(v6(i << 16))
+	}
+}
+
+// BenchmarkLongestPause is a full shard's last growth, for which its lock is held.
+func BenchmarkLongestPause(b *testing.B) {
+	t := small(maxEntries)
+	s := &t.shards[0]
+	for n := range maxEntries / shards {
+		k := keyOf(v6(n))
+		s.add(&t, k.hash(t.seed), k)
+	}
+	for b.Loop() {
+		s.rebuild(&t, len(s.slots), nil)
 	}
 }
 
