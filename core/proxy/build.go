@@ -10,6 +10,7 @@ import (
 
 	"mailsplice/core/config"
 	"mailsplice/core/dial"
+	"mailsplice/core/health"
 	"mailsplice/core/logx"
 	"mailsplice/core/route"
 	"mailsplice/core/session"
@@ -99,7 +100,8 @@ func (p *Proxy) policy(cfg *config.Config, router *route.Router) (session.Policy
 	out := session.Policy{
 		PassThrough: cfg.Routing.SMTPPassthroughDestination, Router: router, Redactor: newRedactor(cfg, p.redactor),
 		KickOnChange: cfg.Mapping.OnChange == config.ChangeKick,
-		Limits: session.Limits{MaxPreauth: s.MaxPreauth, BackendTimeout: s.BackendTimeout, ConnectRetries: s.BackendConnectRetries,
+		Health:       health.Limits{Threshold: s.HostDownThreshold, MinClients: s.HostDownMinClients, Cooldown: s.HostDownCooldown},
+		Limits: session.Limits{MaxPreauth: s.MaxPreauth, SessionsPerIP: s.MaxSessionsPerIP, BackendTimeout: s.BackendTimeout, ConnectRetries: s.BackendConnectRetries,
 			ProxyTTL: s.ProxyTTL, BridgeIdle: s.BridgeIdle, HalfClosed: s.HalfClosed, StashBytes: s.StashLimit},
 	}
 	dials := map[dialKey]dialPolicy{}

@@ -228,8 +228,11 @@ func (b *lobby) Due(t engine.Token) int64 {
 	if rec.phase == announcing && b.silent(t, rec) {
 		return 0
 	}
-	if rec.phase <= preauth {
+	switch {
+	case rec.phase <= preauth:
 		b.tell(t, rec, dialog.Expire)
+	case rec.phase == loggingIn:
+		b.late(t, rec)
 	}
 	return 0
 }
@@ -269,7 +272,9 @@ func (b *lobby) end(t engine.Token, rec *record, reason string) {
 	default:
 		if tk.attempt != nil {
 			tk.attempt.interrupt()
-			tk.attempt.canceled(reason)
+			if tk.refused == nil { // else it was reported
+				tk.attempt.canceled(reason)
+			}
 		}
 		b.loop.Retire(int(rec.fd), b.lastWords(tk))
 	}
@@ -281,6 +286,7 @@ func (b *lobby) end(t engine.Token, rec *record, reason string) {
 		defer b.dropTalk(rec.talk, tk) // last: the machine may be what has failed
 	}
 	b.s.registry.leave(rec.ticket)
+	b.s.connections.Release(rec.hold)
 	b.unadmit(ln)
 	b.loop.Disarm(rec.timer)
 	b.slab.Free(t.Index())
@@ -347,6 +353,7 @@ func (b *lobby) ended(tag uint64, r bridge.Report) {
 		logx.BytesIn, r.Counters.ToBackend, logx.BytesOut, r.Counters.ToClient,
 		logx.Duration, time.Duration(time.Now().UnixNano()-rec.since).Round(time.Millisecond), logx.Reason, r.Reason.String())
 	b.s.registry.leave(rec.ticket)
+	b.s.connections.Release(rec.hold)
 	b.slab.Free(t.Index())
 	d.joined[rec.protocol][rec.lane].Add(-1)
 	ln.open.Add(-1)

@@ -8,7 +8,9 @@ import (
 	"sync"
 	"time"
 
+	"mailsplice/core/dial"
 	"mailsplice/core/engine"
+	"mailsplice/core/health"
 	"mailsplice/core/logx"
 	"mailsplice/core/metrics"
 	"mailsplice/core/route"
@@ -94,6 +96,10 @@ func (b *lobby) begin(t engine.Token, rec *record, tk *talk, l *dialog.Login) bo
 	tk.attempt = a
 	if an := l.Announced; an != nil && rec.trusted == 1 {
 		b.believe(rec, an)
+		if an.Client.IsValid() && !b.count(rec) {
+			b.tell(t, rec, dialog.Busy)
+			return false
+		}
 	}
 	a.client, a.local = rec.client.addrPort(), rec.local.addrPort()
 	a.tls, a.header = rec.suites[0] != 0, tk.header
@@ -170,6 +176,9 @@ func (a *attempt) file(rec *record) (*dialog.Verdict, error) {
 		a.account = acct
 	}
 	rec.master = flag(a.account.Master)
+	if _, held := s.holds.of(a.account.Registry); held && !a.account.Master {
+		return unavailable, errHeld
+	}
 	place := place{tok: a.tok, loop: a.lobby.loop.ID(), protocol: rec.protocol, master: a.account.Master,
 		short: a.account.Lookup != a.account.Registry}
 	t, _, err := s.registry.enter(a.account.Registry, place)
@@ -201,7 +210,10 @@ func (a *attempt) run() {
 			a.lobby.loop.Post(&decision{a, outcome{verdict: unavailable}})
 		}
 	}()
-	out := a.round()
+	out := outcome{verdict: unavailable, err: engine.ErrInterrupted, phase: PhaseResolve}
+	if a.waitOut() {
+		out = a.round()
+	}
 	for ; a.rounds < maxRounds && a.moved(&out); out = a.round() {
 		out.close()
 	}
@@ -243,8 +255,36 @@ func (a *attempt) round() outcome {
 		out.err, out.phase = errTooManyLogins, PhaseConnect
 		return out
 	}
+	pass, ok := out.dest.breaker.Allow()
+	if !ok {
+		out.err, out.phase = errDown, PhaseConnect
+		return out
+	}
+	defer pass.Abandon() // canceled, or not the backend's fault
 	a.attend(&out)
+	if level, told := a.health(&out); told {
+		pass.Failed(a.client.Addr(), level)
+	} else if out.err == nil {
+		pass.Succeeded()
+	}
 	return out
+}
+
+// health classes a failure for the breaker (SPEC 7); told is false for what says nothing about the backend.
+func (a *attempt) health(out *outcome) (level health.Level, told bool) {
+	f := (*Failure)(nil)
+	if a.ctx.Err() != nil || !errors.As(out.err, &f) {
+		return 0, false
+	}
+	for _, ours := range []error{errWrongService, errUnfitLeg, errNoAnswer, errNoDestination, engine.ErrInterrupted, dial.ErrOwnListener} {
+		if errors.Is(f, ours) {
+			return 0, false
+		}
+	}
+	if f.HostLevel {
+		return health.HostLevel, true
+	}
+	return health.ClientLevel, true
 }
 
 // attend tries until the backend has given a verdict or no retry is left.

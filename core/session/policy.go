@@ -10,6 +10,7 @@ import (
 
 	"mailsplice/core/bridge"
 	"mailsplice/core/dial"
+	"mailsplice/core/health"
 	"mailsplice/core/logx"
 	"mailsplice/core/metrics"
 	"mailsplice/core/route"
@@ -27,6 +28,8 @@ type Policy struct {
 	// KickOnChange: sessions elsewhere end when an invalidation changes an account's destination (SPEC 2.5, on_change).
 	KickOnChange bool
 	Redactor     *logx.Redactor
+	// Health says when a destination is down (SPEC 7).
+	Health health.Limits
 }
 
 // Destination is one configured backend. Immutable.
@@ -42,6 +45,7 @@ type Destination struct {
 // Limits are the times and counts of SPEC 2.1 that rule sessions.
 type Limits struct {
 	MaxPreauth     int
+	SessionsPerIP  int // max_sessions_per_ip; 0: no limit
 	BackendTimeout time.Duration
 	ConnectRetries int
 	ProxyTTL       int
@@ -57,6 +61,8 @@ type home struct {
 	index               uint16
 	wrongServiceWarning *logx.Throttle
 	noXClientWarning    *logx.Throttle
+
+	breaker *health.Breaker
 
 	declared         atomic.Pointer[Destination] // nil: not declared any more
 	inFlight         atomic.Int64
@@ -88,7 +94,7 @@ func (s *Sessions) Apply(p Policy) error {
 	for _, d := range p.Destinations {
 		h := known[d.Name]
 		if h == nil {
-			h = &home{name: d.Name, index: uint16(len(homes)), wrongServiceWarning: logx.Every(time.Second), noXClientWarning: logx.Every(time.Second)}
+			h = s.newHome(d.Name, uint16(len(homes)), p.Health)
 			homes = append(homes[:len(homes):len(homes)], h)
 		}
 		next.byName[d.Name] = h
@@ -104,12 +110,31 @@ func (s *Sessions) Apply(p Policy) error {
 	return nil
 }
 
+// newHome is a destination that has never been declared before.
+func (s *Sessions) newHome(name string, index uint16, limits health.Limits) *home {
+	h := &home{name: name, index: index, wrongServiceWarning: logx.Every(time.Second), noXClientWarning: logx.Every(time.Second)}
+	h.breaker = health.New(health.Options{Limits: limits, Changed: func(c health.Change) {
+		if c.Down {
+			s.o.Log.Warn("destination is down", logx.Destination, name, "failures", c.Failures, "sources", c.Sources, "host_level", c.HostLevel)
+		} else {
+			s.o.Log.Info("destination is up again", logx.Destination, name, logx.Duration, c.DownFor.Round(time.Millisecond))
+		}
+	}})
+	s.o.Metrics.Destination(name, metrics.Health{
+		Down:     h.breaker.Down,
+		Failures: func() int { return h.breaker.Snapshot().Failures },
+	})
+	return h
+}
+
 // swap makes the new policy the one in force.
 func (s *Sessions) swap(next *policy, homes []*home) {
 	old := s.policy.Load()
 	for _, h := range homes {
 		h.declared.Store(nil)
+		h.breaker.SetLimits(next.Health)
 	}
+	s.connections.SetLimit(next.Limits.SessionsPerIP)
 	for _, d := range next.Destinations {
 		next.byName[d.Name].declared.Store(d)
 	}

@@ -14,6 +14,7 @@ import (
 	"mailsplice/core/bridge"
 	"mailsplice/core/dial"
 	"mailsplice/core/engine"
+	"mailsplice/core/limits"
 	"mailsplice/core/metrics"
 	"mailsplice/tlsx"
 )
@@ -68,9 +69,13 @@ type Sessions struct {
 	stash    *bridge.Budget
 	prefix   string // of session ids; random, so that ids of two processes differ
 	registry *registry
-	ctx      context.Context // ends when Close is called: look-ups and dials of logins in flight
-	cancel   context.CancelFunc
-	movers   mover
+	holds    holds
+
+	connections *limits.Connections // by client address
+	delays      *limits.Delays
+	ctx         context.Context // ends when Close is called: look-ups and dials of logins in flight
+	cancel      context.CancelFunc
+	movers      mover
 
 	goroutines sync.WaitGroup // of logins and handshakes
 	ferries    sync.WaitGroup // of lane conn; they end with their sessions
@@ -95,7 +100,8 @@ type Sessions struct {
 
 // New registers with every loop of the engine.
 func New(o Options) (*Sessions, error) {
-	s := &Sessions{o: o, stash: bridge.NewBudget(o.Policy.Limits.StashBytes), registry: newRegistry(), gates: map[string]*gate{}}
+	s := &Sessions{o: o, stash: bridge.NewBudget(o.Policy.Limits.StashBytes), registry: newRegistry(),
+		connections: limits.NewConnections(o.Policy.Limits.SessionsPerIP), delays: limits.NewDelays(time.Now), gates: map[string]*gate{}}
 	s.homes.Store(new([]*home))
 	for p := range protocols {
 		if p > 0 {
@@ -155,9 +161,12 @@ type KickOptions struct {
 	Destination string
 	// SpareMaster leaves sessions of master users alone.
 	SpareMaster bool
+	// PerSecond spreads the ends over time; 0: all at once.
+	PerSecond int
 }
 
-// Kick ends sessions and logins in progress, and returns how many it reached. They end on their loops, soon after.
+// Kick ends sessions and logins in progress, and returns how many it reached. They end on their loops, soon after; with
+// PerSecond in their turn, and what has ended by then is passed over.
 func (s *Sessions) Kick(o KickOptions) int {
 	dest := -1
 	if o.Destination != "" {
@@ -174,7 +183,7 @@ func (s *Sessions) Kick(o KickOptions) int {
 		if dest < 0 {
 			return 0
 		}
-		return s.kick(s.registry.each(keep))
+		return s.kickAt(o.PerSecond, s.registry.each(keep))
 	}
 	s.registry.bump(o.Account)
 	list := s.registry.sessionsOf(o.Account, nil)
@@ -185,7 +194,36 @@ func (s *Sessions) Kick(o KickOptions) int {
 			n++
 		}
 	}
-	return s.kick(list[:n])
+	return s.kickAt(o.PerSecond, list[:n])
+}
+
+// kickAt ends sessions at a rate, in the background.
+func (s *Sessions) kickAt(perSecond int, list []place) int {
+	if perSecond <= 0 || len(list) <= perSecond {
+		return s.kick(list)
+	}
+	if !s.launch(func() { s.kickSlowly(perSecond, list) }) {
+		return 0
+	}
+	return len(list)
+}
+
+// kickSlowly ends with its list, or when Close is called.
+func (s *Sessions) kickSlowly(perSecond int, list []place) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		n := min(perSecond, len(list))
+		s.kick(list[:n])
+		if list = list[n:]; len(list) == 0 {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-s.ctx.Done():
+			return
+		}
+	}
 }
 
 // kick posts one message per loop.

@@ -78,10 +78,41 @@ func (b *lobby) decide(t engine.Token, rec *record, m *decision) {
 	a.report(out)
 	tk := b.talks.of(rec.talk)
 	if accepted {
+		b.s.delays.Succeeded(a.client.Addr())
 		b.join(t, rec, tk, out)
 		return
 	}
+	if b.delayed(t, rec, tk, out) {
+		return
+	}
 	if b.decided(t, rec, tk, out.verdict) {
+		b.pump(t, rec, tk)
+	}
+}
+
+// delayed holds a backend's refusal back: failed logins slow an address down, without a thread or a goroutine (SPEC 12).
+func (b *lobby) delayed(t engine.Token, rec *record, tk *talk, out *outcome) bool {
+	a := tk.attempt
+	if out.verdict.Outcome != dialog.Refused || out.verdict.NotOffered || out.err != nil || a.listener.Protocol.PassesThrough() {
+		return false
+	}
+	d := b.s.delays.Failed(a.client.Addr())
+	if d <= 0 {
+		return false
+	}
+	a.login.Wipe()
+	tk.refused = out.verdict
+	rec.deadline = b.loop.Now() + int64(d)
+	rec.timer = b.loop.Arm(rec.timer, rec.deadline, t)
+	return true
+}
+
+// late gives the client a refusal whose time has come.
+func (b *lobby) late(t engine.Token, rec *record) {
+	tk := b.talks.of(rec.talk)
+	v := tk.refused
+	tk.refused = nil
+	if v != nil && b.decided(t, rec, tk, v) {
 		b.pump(t, rec, tk)
 	}
 }
