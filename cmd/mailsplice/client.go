@@ -17,6 +17,7 @@ import (
 const (
 	dialTimeout    = 5 * time.Second
 	callTimeout    = 60 * time.Second // the proxy itself gives up after 30 s
+	exportTimeout  = 30 * time.Minute // of millions of mappings over a slow line
 	maxAnswerBytes = 64 << 20         // of an answer that is held in memory: 100,000 sessions are about 40 MiB
 )
 
@@ -34,7 +35,7 @@ func newClient(at endpoint, a *access) *client {
 
 // httpsClient connects to the endpoint whatever a request's URL says, and keeps connections for `top`.
 func httpsClient(at endpoint, policy func(host string) *tls.Config) *http.Client {
-	t := &http.Transport{MaxIdleConns: 2, IdleConnTimeout: 30 * time.Second, TLSHandshakeTimeout: dialTimeout}
+	t := &http.Transport{MaxIdleConns: 2, IdleConnTimeout: 30 * time.Second, TLSHandshakeTimeout: dialTimeout, ResponseHeaderTimeout: callTimeout}
 	t.DialTLSContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
 		ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 		defer cancel()
@@ -49,7 +50,7 @@ func httpsClient(at endpoint, policy func(host string) *tls.Config) *http.Client
 		}
 		return conn, nil
 	}
-	return &http.Client{Transport: t, Timeout: callTimeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	return &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 
 // connect tries the addresses in order.
@@ -93,7 +94,8 @@ type call struct {
 // name is the call as an error text names it.
 func (k *call) name() string { return k.method + " " + k.path }
 
-// open sends a request and gives the answer's body to read, whose Close is the caller's. Any status but 200 is an error.
+// open sends a request and gives the answer's body to read, whose Close is the caller's, as long as ctx lasts. Any status
+// but 200 is an error.
 func (c *client) open(ctx context.Context, k call) (io.ReadCloser, error) {
 	req, err := http.NewRequestWithContext(ctx, k.method, "https://"+c.at.name+k.path+k.query.String(), k.body)
 	if err != nil {
@@ -130,6 +132,8 @@ func (c *client) ask(ctx context.Context, k call) (json.RawMessage, error) {
 
 // text sends a request and returns its answer.
 func (c *client) text(ctx context.Context, k call) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	body, err := c.open(ctx, k)
 	if err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -35,6 +36,8 @@ func (f *ctlFlags) export(cmd *cobra.Command, path string) error {
 	}
 	ctx, cancel := interruptible()
 	defer cancel()
+	ctx, late := context.WithTimeout(ctx, exportTimeout)
+	defer late()
 	c := newClient(a.proxies[0], a)
 	defer c.close()
 	body, err := c.open(ctx, call{method: http.MethodGet, path: "/mappings/export"})

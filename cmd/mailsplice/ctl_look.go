@@ -71,7 +71,7 @@ func (f *ctlFlags) destinationsCommand() *cobra.Command {
 		ValidArgsFunction: f.completeDestination(0),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			k := call{method: http.MethodPost, path: "/destinations/reset", query: params{"destination", args[0]}}
-			return f.one(cmd, k, sentence("%s: failures forgotten", args[0]))
+			return f.one(cmd, k, sentence("%s: failures forgotten", args[0], "destination", "reset"))
 		},
 	})
 	return c
@@ -116,7 +116,7 @@ func (d *destination) failures() string {
 	if d.Failures == 0 {
 		return "0"
 	}
-	text := fmt.Sprintf("%d of %d clients", d.Failures, d.Sources)
+	text := fmt.Sprintf("%d, from %d client addresses", d.Failures, d.Sources)
 	if d.HostLevel {
 		text += ", the host itself failed"
 	}

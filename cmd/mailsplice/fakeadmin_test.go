@@ -143,7 +143,7 @@ func (f *fakeAdmin) answer(w http.ResponseWriter, r *http.Request, line string) 
 			{"destination": "new", "consecutive_failures": 7, "failure_sources": 3, "host_level_failure": true, "down": f.down, "down_for_s": 12.4, "sessions": 34},
 		}})
 	case "POST /destinations/reset":
-		reply(w, map[string]any{"destination": q.Get("destination")})
+		reply(w, map[string]any{"destination": q.Get("destination"), "reset": true})
 	case "GET /metrics":
 		f.looks++
 		io.WriteString(w, fakeMetrics(f.looks))
@@ -167,7 +167,7 @@ func (f *fakeAdmin) answer(w http.ResponseWriter, r *http.Request, line string) 
 		delete(f.mappings, id)
 		reply(w, map[string]any{"identifier": id, "normalized": id, "existed": existed})
 	case "POST /mappings/bulk":
-		reply(w, map[string]any{"added": 2, "changed": 0, "removed": 1})
+		reply(w, map[string]any{"written": 1, "removed": 1, "kicked": 1})
 	case "GET /mappings/export":
 		for _, id := range slices.Sorted(maps.Keys(f.mappings)) {
 			fmt.Fprintf(w, "%s\t%s\n", id, f.mappings[id])
@@ -208,13 +208,17 @@ process_open_fds 12
 
 // certificate makes one for a name, self-signed, or issued by another.
 func certificate(t *testing.T, name string, issuer ...*tls.Certificate) (*tls.Certificate, []byte, []byte) {
+	return certificateUntil(t, name, time.Now().Add(90*24*time.Hour), issuer...)
+}
+
+func certificateUntil(t *testing.T, name string, until time.Time, issuer ...*tls.Certificate) (*tls.Certificate, []byte, []byte) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}, NotBefore: time.Now().Add(-time.Hour),
-		NotAfter: time.Now().Add(90 * 24 * time.Hour), IsCA: true, BasicConstraintsValid: true}
+		NotAfter: until, IsCA: true, BasicConstraintsValid: true}
 	parent, signer := template, any(key)
 	for _, i := range issuer {
 		if parent, err = x509.ParseCertificate(i.Certificate[0]); err != nil {

@@ -43,7 +43,7 @@ func (p *prober) one(ctx context.Context, t target) *report {
 }
 
 func (v *visit) run(ctx context.Context) error {
-	v.r.say("forwarding", "%s", v.t.e.Forwarding)
+	v.r.say("forwarding", "%s", v.forwarding())
 	done, err := v.connect(ctx)
 	if err != nil {
 		return err
@@ -55,6 +55,15 @@ func (v *visit) run(ctx context.Context) error {
 		v.lookAtCertificate(ctx)
 	}
 	return err
+}
+
+// forwarding is the one in effect, which may be the leg's own (SPEC 2.4).
+func (v *visit) forwarding() string {
+	mine, general := v.t.e.Forwarding, v.t.d.Forwarding
+	if mine == general {
+		return mine.String()
+	}
+	return fmt.Sprintf("%s on this leg (%s on the destination)", mine, general)
 }
 
 // connect dials and sends the PROXY header. done gives the connection back.
@@ -72,10 +81,11 @@ func (v *visit) connect(ctx context.Context) (done func(), err error) {
 	}
 	park.SetDeadline(v.deadline)
 	stop := context.AfterFunc(ctx, park.Interrupt)
-	v.talk = &talk{park: park, name: v.p.name, host: cmp.Or(v.t.d.TLSServerName, to.Hosts[0]), peer: peer, own: localAddr(park)}
+	v.talk = &talk{clear: park, name: v.p.name, host: cmp.Or(v.t.d.TLSServerName, to.Hosts[0]), peer: peer, own: localAddr(park)}
 	done = func() {
 		stop()
 		v.talk.close()
+		park.Close()
 		cancel()
 	}
 	if v.t.e.Forwarding != config.ForwardProxy {
@@ -160,7 +170,7 @@ func (v *visit) startTLS(s speech) error {
 	if err := s.startTLS(v.talk); err != nil {
 		return fmt.Errorf("STARTTLS: %w", err)
 	}
-	if err := tlsx.CheckQuiet(v.talk.park.FD(), v.talk.unread()); err != nil {
+	if err := tlsx.CheckQuiet(v.talk.clear.FD(), v.talk.unread()); err != nil {
 		return fmt.Errorf("STARTTLS: %w", err)
 	}
 	if err := v.secure(); err != nil {
@@ -175,13 +185,13 @@ func (v *visit) startTLS(s speech) error {
 // secure does the handshake as a login would.
 func (v *visit) secure() error {
 	c := v.leg.TLS[min(v.t.host, len(v.leg.TLS)-1)]
-	taken, err := c.Handshake(v.talk.park, v.deadline)
+	taken, err := c.Handshake(v.talk.clear, v.deadline)
 	if err != nil {
 		return err
 	}
 	v.r.say("tls", "%s", taken.Facts)
 	v.r.certificate(taken.Peer, time.Now())
-	v.talk.stream = tlsx.NewStream(v.talk.park, taken, v.t.d.Name)
+	v.talk.stream = tlsx.NewStream(v.talk.clear, taken, v.t.d.Name)
 	return nil
 }
 

@@ -9,16 +9,16 @@ import (
 	"os"
 	"strings"
 
-	"mailsplice/core/engine"
 	"mailsplice/protocols/submission"
 	"mailsplice/protocols/wire"
 	"mailsplice/tlsx"
 )
 
 // talk is one connection of a probe, line by line. It belongs to one goroutine; its waits end at the socket's deadline.
+// The socket is its maker's, who closes it after the talk.
 type talk struct {
-	park   *engine.Park
-	stream *tlsx.Stream // over park; nil: in the clear
+	clear  tlsx.Socket
+	stream *tlsx.Stream // over clear; nil: no TLS
 	reader wire.Reader
 	buf    [8 << 10]byte
 	rest   []byte // of buf: read, not consumed
@@ -49,14 +49,13 @@ func (t *talk) close() {
 		t.stream.Close()
 	}
 	t.reader.Reset()
-	t.park.Close()
 }
 
 func (t *talk) sock() tlsx.Socket {
 	if t.stream != nil {
 		return t.stream
 	}
-	return t.park
+	return t.clear
 }
 
 // unread is what was read and not consumed.

@@ -256,9 +256,9 @@ func TestProbeUntold(t *testing.T) {
 
 // An http leg answers a request for the root, whatever it says.
 func TestProbeHTTP(t *testing.T) {
-	var seen string
+	seen := make(chan string, 1)
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		seen = r.Method + " " + r.URL.Path + " " + r.Host
+		seen <- r.Method + " " + r.URL.Path + " " + r.Host
 		w.Header().Set("Server", "back/1")
 		w.WriteHeader(http.StatusNotFound)
 	}))
@@ -268,13 +268,16 @@ func TestProbeHTTP(t *testing.T) {
 	port := netip.MustParseAddrPort(server.Listener.Addr().String()).Port()
 	const trusting = "tls_server_name = \"web.test\"\ntls_allow_invalid_certs = true\nforwarding = \"xclient\"\n"
 	out, err := probed(t, "http", port, "implicit", trusting)
-	for _, want := range []string{"forwarding    none", "HTTP/1.1 404 Not Found | Server: back/1", "not asked", "result        ok"} {
+	for _, want := range []string{"forwarding    none on this leg (xclient on the destination)\n", "HTTP/1.1 404 Not Found | Server: back/1", "not asked", "result        ok"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("%q is not in\n%s", want, out)
 		}
 	}
-	if err != nil || seen != "HEAD / web.test" {
-		t.Errorf("got request %q, %v", seen, err)
+	if len(seen) != 1 {
+		t.Fatalf("got %d requests, %v, want one", len(seen), err)
+	}
+	if got := <-seen; err != nil || got != "HEAD / web.test" {
+		t.Errorf("got request %q, %v", got, err)
 	}
 	b := fake(t, mailfake.POP3, "plain", mailfake.Options{})
 	if out, err = probed(t, "http", b.Addr().Port(), "plain", "forwarding = \"none\"\n"); !errors.Is(err, ErrProbe) || !strings.Contains(out, `it says "+OK back ready."`) {
