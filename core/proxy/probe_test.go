@@ -55,7 +55,7 @@ allow_plaintext_auth = true
 	dir := t.TempDir()
 	timeout := "20s"
 	if rest, ok := strings.CutPrefix(text, "hasty\n"); ok {
-		timeout, text = "200ms", rest
+		timeout, text = "500ms", rest
 	}
 	if !strings.Contains(text, "host = ") && !strings.Contains(text, "hosts = ") {
 		text = "host = \"127.0.0.1\"\n" + text
