@@ -98,13 +98,21 @@ func (f *ctlFlags) report(cmd *cobra.Command, answers []answer, s show) error {
 	if f.json {
 		err = printJSON(out, answers)
 	}
+	if failed > 0 {
+		return failures(failed, len(answers))
+	}
+	return err
+}
+
+// failures is the end of a command that has named the proxies that failed.
+func failures(failed, of int) error {
 	switch {
-	case failed > 0 && len(answers) > 1:
-		return &exitError{exitFailed, fmt.Errorf("%d of %d proxies failed", failed, len(answers))}
+	case failed > 0 && of > 1:
+		return &exitError{exitFailed, fmt.Errorf("%d of %d proxies failed", failed, of)}
 	case failed > 0:
 		return &exitError{code: exitFailed}
 	}
-	return err
+	return nil
 }
 
 // printJSON prints the answer of one proxy as it is, or those of several with their addresses.

@@ -116,10 +116,7 @@ func (w *watch) print(ctx context.Context, out, errOut io.Writer, every time.Dur
 			}
 		}
 	}
-	if len(f.failed) > 0 {
-		return &exitError{exitFailed, fmt.Errorf("%d of %d proxies failed", len(f.failed), len(w.clients))}
-	}
-	return nil
+	return failures(len(f.failed), len(w.clients))
 }
 
 // live draws a frame every so often until ctx ends, which a key does.
@@ -166,18 +163,25 @@ func take(ctx context.Context, c *client) (*sample, error) {
 	if s.stats, err = decode[stats](raw); err != nil {
 		return nil, err
 	}
-	if raw, err = c.ask(ctx, call{method: http.MethodGet, path: "/destinations"}); err != nil {
+	raw, err = c.ask(ctx, call{method: http.MethodGet, path: "/destinations"})
+	if err == nil {
+		var list destinationList
+		list, err = decode[destinationList](raw)
+		s.destinations = list.Destinations
+	}
+	if err != nil && !lacking(err) {
 		return nil, err
 	}
-	list, err := decode[destinationList](raw)
-	if err != nil {
-		return nil, err
-	}
-	s.destinations = list.Destinations
 	text, err := c.text(ctx, call{method: http.MethodGet, path: "/metrics"})
-	if err != nil {
+	if err != nil && !lacking(err) {
 		return nil, err
 	}
 	s.metrics, err = readFigures(bytes.NewReader(text))
 	return s, err
+}
+
+// lacking reports whether a proxy, perhaps an older one, does not have a call: the rest of the view is worth showing.
+func lacking(err error) bool {
+	var r *refusal
+	return errors.As(err, &r) && (r.status == http.StatusNotFound || r.status == http.StatusNotImplemented)
 }

@@ -199,6 +199,8 @@ func (d *shown) cells(protocols []string) []string {
 
 func (d *shown) state() string {
 	switch {
+	case d.of == 0:
+		return "not known"
 	case d.down > 0 && d.of > 1:
 		return fmt.Sprintf("DOWN at %d of %d, for %s", d.down, d.of, span(time.Duration(d.downFor*float64(time.Second))))
 	case d.down > 0:

@@ -55,6 +55,28 @@ func TestTopSeveral(t *testing.T) {
 	}
 }
 
+// A proxy that lacks a call is shown without it.
+func TestTopLacking(t *testing.T) {
+	for _, c := range []struct {
+		call   string
+		status int
+		code   int
+		says   string
+	}{
+		{"GET /destinations", 501, 0, "legacy       not known  1200"},
+		{"GET /metrics", 404, 0, "legacy       up, 2 failures  0 "},
+		{"GET /destinations", 500, 1, "500: none"},
+		{"GET /stats", 501, 1, "501: none"},
+	} {
+		d := newDesk(t)
+		d.fake.answers(c.call, c.status, `{"error":"none"}`)
+		code, out, errOut := d.ctl("top --once --interval 5ms")
+		if code != c.code || !strings.Contains(out+errOut, c.says) || strings.Contains(errOut, "1 of 1") {
+			t.Errorf("%s %d: exit code %d, want %d, and %q in\n%s%s", c.call, c.status, code, c.code, c.says, out, errOut)
+		}
+	}
+}
+
 func TestFrameRates(t *testing.T) {
 	at := time.Unix(1000, 0)
 	look := func(after time.Duration, accepted float64) *sample {
