@@ -30,11 +30,14 @@ func newRun() *cobra.Command {
 }
 
 func newCheck() *cobra.Command {
-	var partial bool
+	var partial, probe bool
 	c := &cobra.Command{
 		Use:   "check [FILE]",
 		Short: "Check a configuration without serving it",
-		Args:  cobra.MaximumNArgs(1),
+		Long: "Reports every error and warning in FILE, else $MAILSPLICE_CONFIG, else $PROXY_CONFIG. With --probe it also connects to every\n" +
+			"leg of every destination as a login would, and shows certificate, capabilities and whether the backend takes the proxy's\n" +
+			"word about clients; the exit code is 1 if a leg does not do what the configuration asks of it.",
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, err := load(cmd.ErrOrStderr(), args, partial)
 			if err != nil {
@@ -44,11 +47,25 @@ func newCheck() *cobra.Command {
 				fmt.Fprintf(cmd.ErrOrStderr(), "warning: open file limit is %d, the configuration may need %d\n", limit, proxy.Descriptors(cfg))
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "%s: ok\n", cfg.Path)
-			return nil
+			if !probe {
+				return nil
+			}
+			return probeBackends(cfg, cmd.OutOrStdout())
 		},
 	}
 	partialFlag(c, &partial)
+	c.Flags().BoolVar(&probe, "probe", false, "also connect to every backend")
 	return c
+}
+
+// probeBackends is check --probe. A signal ends it.
+func probeBackends(cfg *config.Config, out io.Writer) error {
+	ctx, cancel := interruptible()
+	defer cancel()
+	if err := proxy.Probe(ctx, cfg, out); err != nil {
+		return &exitError{exitFailed, err}
+	}
+	return nil
 }
 
 func partialFlag(c *cobra.Command, partial *bool) {

@@ -76,8 +76,9 @@ func routerOptions(cfg *config.Config, store route.Store, log *slog.Logger) rout
 	return o
 }
 
-func (p *Proxy) newDialer() *dial.Dialer {
-	return dial.New(dial.Options{Logger: p.logger, Own: func(a netip.AddrPort) bool { return p.cfg.Load().OwnListener(a, isLocal) }})
+// newDialer makes a dialer that keeps away from the listeners of the configuration in force.
+func newDialer(log *slog.Logger, cfg func() *config.Config) *dial.Dialer {
+	return dial.New(dial.Options{Logger: log, Own: func(a netip.AddrPort) bool { return cfg().OwnListener(a, isLocal) }})
 }
 
 // isLocal tells whether an address is this machine's: one that can be bound is.

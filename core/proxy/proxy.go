@@ -95,7 +95,7 @@ func (p *Proxy) build(cfg *config.Config) error {
 		router.Close()
 		return err
 	}
-	p.dialer = p.newDialer()
+	p.dialer = newDialer(p.logger, p.cfg.Load)
 	if err := p.assemble(cfg, router); err != nil {
 		router.Close()
 		p.security.close()
