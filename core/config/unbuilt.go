@@ -20,7 +20,6 @@ var unbuiltFeatures = []unbuilt{
 	{"changing user", whenSet("server.user", "server.group")},
 	{"listeners for other protocols than imap", eachListener("protocol", func(l *Listener) bool { return l.Protocol != IMAP })},
 	{"reading PROXY headers", eachListener("proxy_protocol", func(l *Listener) bool { return l.ProxyProtocol != ProxyOff })},
-	{"mappings in redis or sql", when("mapping.source", func(c *Config) bool { return c.Mapping.Source != SourceFile })},
 	{"the HTTP front", whenSet("http")},
 	{"the plain metrics listener", whenSet("metrics")},
 }

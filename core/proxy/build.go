@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -14,6 +15,8 @@ import (
 	"mailsplice/core/route"
 	"mailsplice/core/session"
 	"mailsplice/core/store/file"
+	"mailsplice/core/store/redis"
+	"mailsplice/core/store/sql"
 	"mailsplice/protocols/imap"
 	"mailsplice/protocols/sasl"
 )
@@ -39,9 +42,36 @@ func newRedactor(cfg *config.Config) *logx.Redactor {
 
 // newStore opens the mapping source.
 func newStore(cfg *config.Config, log *slog.Logger) (route.Store, error) {
-	if cfg.Mapping.Source != config.SourceFile {
-		return nil, fmt.Errorf("mapping source %v is not built yet", cfg.Mapping.Source)
+	switch cfg.Mapping.Source {
+	case config.SourceRedis:
+		return newRedisStore(cfg.Mapping, log)
+	case config.SourceSQL:
+		return newSQLStore(cfg.Mapping, log)
 	}
+	return newFileStore(cfg, log)
+}
+
+func newRedisStore(m config.Mapping, log *slog.Logger) (route.Store, error) {
+	return redis.New(redis.Options{URL: m.Redis.URL.Reveal(), KeyPrefix: m.Redis.KeyPrefix, PoolSize: m.Redis.PoolSize,
+		Timeout: m.LookupTimeout, Logger: log})
+}
+
+func newSQLStore(m config.Mapping, log *slog.Logger) (route.Store, error) {
+	return sql.New(sql.Options{URL: m.SQL.URL.Reveal(), Query: m.SQL.Query, UpsertQuery: m.SQL.UpsertQuery,
+		DeleteQuery: m.SQL.DeleteQuery, ListQuery: m.SQL.ListQuery, NotifyChannel: m.SQL.NotifyChannel, PoolSize: m.SQL.PoolSize,
+		Timeout: m.LookupTimeout, Logger: log})
+}
+
+// closeStore ends a store's connections, if it is of those that have some. It comes after the router's end.
+func closeStore(s route.Store, log *slog.Logger) {
+	if c, ok := s.(io.Closer); ok {
+		if err := c.Close(); err != nil {
+			log.Warn("closing the mapping store failed", logx.Err, err)
+		}
+	}
+}
+
+func newFileStore(cfg *config.Config, log *slog.Logger) (route.Store, error) {
 	rules := file.Rules{Normalize: normalization(cfg).Apply, Separators: cfg.Routing.MasterUserSeparators}
 	rules.CheckDestination = func(name string) error {
 		if cfg.Destination(name) == nil {

@@ -33,6 +33,7 @@ type Proxy struct {
 	logger   *slog.Logger
 	security *security
 	engine   *engine.Engine
+	store    route.Store
 	router   *route.Router
 	dialer   *dial.Dialer
 	sessions *session.Sessions
@@ -70,15 +71,16 @@ func Start(cfg *config.Config, o Options) (*Proxy, error) {
 
 // build makes everything that does not yet listen.
 func (p *Proxy) build() error {
-	store, err := newStore(p.cfg, p.logger)
-	if err != nil {
+	var err error
+	if p.store, err = newStore(p.cfg, p.logger); err != nil {
 		return err
 	}
-	if p.router, err = newRouter(p.cfg, store, p.logger); err != nil {
+	if p.router, err = newRouter(p.cfg, p.store, p.logger); err != nil {
+		closeStore(p.store, p.logger)
 		return err
 	}
 	if p.security, err = newSecurity(p.cfg, p.logger); err != nil {
-		p.router.Close()
+		p.closeRouter()
 		return err
 	}
 	dests, err := destinations(p.security)
@@ -86,7 +88,7 @@ func (p *Proxy) build() error {
 		p.engine, err = p.newEngine()
 	}
 	if err != nil {
-		p.router.Close()
+		p.closeRouter()
 		p.security.close()
 		return err
 	}
@@ -297,11 +299,17 @@ func (p *Proxy) teardown(ctx context.Context) {
 	p.engine.Stop()
 	p.sessions.Release()
 	p.dialer.Close()
-	p.router.Close()
+	p.closeRouter()
 	p.security.close()
 	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
 	defer cancel()
 	p.log.Close(flush)
+}
+
+// closeRouter ends look-ups, then what they went to.
+func (p *Proxy) closeRouter() {
+	p.router.Close()
+	closeStore(p.store, p.logger)
 }
 
 // flushTimeout bounds the wait for whoever reads the log.
