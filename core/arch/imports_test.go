@@ -56,6 +56,9 @@ var deviations = []deviation{
 	{"protocols/managesieve", "protocols/xclient", "the dialogue announces the client by XCLIENT (SPEC 3, 5.2), whose words are in one place for all protocols"},
 	{"protocols/passthrough", "protocols/xclient", "the preamble announces the client by XCLIENT (SPEC 3.5), whose words are in one place for all protocols"},
 
+	{"core/store/redis", "core/store/channel", "the channel of notices is kept open in the same way whatever the server (SPEC 4.2)"},
+	{"core/store/sql", "core/store/channel", "the channel of notices is kept open in the same way whatever the server (SPEC 4.2)"},
+
 	{"protocols/proxyproto", "net", "the library that writes the header speaks in net.Addr (DESIGN 7)"},
 }
 

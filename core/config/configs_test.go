@@ -112,7 +112,8 @@ func TestUnbuilt(t *testing.T) {
 		{"#end", "[listener.p]\nprotocol = \"pop3\"\nbind = [\"127.0.0.1:110\"]\ntls = \"implicit\"\n[destination.old.protocol.pop3]\nport = 995\ntls = \"implicit\"", nil},
 		{"#listener", "proxy_protocol = \"required\"\nproxy_trusted = [\"192.0.2.0/24\"]", nil},
 		{"#end", "[destination.x]\nhost = \"h\"\ntls_ca = \"mail.pem\"\nprotocol.imap = { port = 993, tls = \"implicit\" }", nil},
-		{`source = "file"`, "source = \"redis\"\n[mapping.redis]\nurl = \"redis://h\"", []string{"mapping.source"}},
+		{`source = "file"`, "source = \"redis\"\n[mapping.redis]\nurl = \"redis://h\"", nil},
+		{`source = "file"`, "source = \"sql\"\n[mapping.sql]\nurl = \"sqlite::memory:\"\nquery = \"SELECT ?\"", nil},
 		{"#end", "[http]\nrelay_idle = \"1s\"", []string{"http"}},
 		{"#end", "[metrics]\nbind = \"127.0.0.1:9464\"", []string{"metrics"}},
 	} {

@@ -17,7 +17,6 @@ var unbuiltFeatures = []unbuilt{
 	{"the io_uring engine", when("server.engine", func(c *Config) bool { return c.Server.Engine == EngineURing })},
 	{"changing user", whenSet("server.user", "server.group")},
 	{"http listeners", eachListener("protocol", func(l *Listener) bool { return l.Protocol == HTTP })},
-	{"mappings in redis or sql", when("mapping.source", func(c *Config) bool { return c.Mapping.Source != SourceFile })},
 	{"the HTTP front", whenSet("http")},
 	{"the plain metrics listener", whenSet("metrics")},
 }

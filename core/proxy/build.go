@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -15,6 +16,8 @@ import (
 	"mailsplice/core/route"
 	"mailsplice/core/session"
 	"mailsplice/core/store/file"
+	"mailsplice/core/store/redis"
+	"mailsplice/core/store/sql"
 )
 
 // resolver is Go's own, so that a lookup is a goroutine and not a thread (DESIGN 5, CGO_ENABLED=0).
@@ -39,9 +42,36 @@ func newRedactor(cfg *config.Config, redacting *logx.Redactor) *logx.Redactor {
 
 // newStore opens the mapping source. declared tells whether a destination exists, as the configuration in force has it.
 func newStore(cfg *config.Config, declared func(string) bool, log *slog.Logger) (route.Store, error) {
-	if cfg.Mapping.Source != config.SourceFile {
-		return nil, fmt.Errorf("mapping source %v is not built yet", cfg.Mapping.Source)
+	switch cfg.Mapping.Source {
+	case config.SourceRedis:
+		return newRedisStore(cfg.Mapping, log)
+	case config.SourceSQL:
+		return newSQLStore(cfg.Mapping, log)
 	}
+	return newFileStore(cfg, declared, log)
+}
+
+func newRedisStore(m config.Mapping, log *slog.Logger) (route.Store, error) {
+	return redis.New(redis.Options{URL: m.Redis.URL.Reveal(), KeyPrefix: m.Redis.KeyPrefix, PoolSize: m.Redis.PoolSize,
+		Timeout: m.LookupTimeout, Logger: log})
+}
+
+func newSQLStore(m config.Mapping, log *slog.Logger) (route.Store, error) {
+	return sql.New(sql.Options{URL: m.SQL.URL.Reveal(), Query: m.SQL.Query, UpsertQuery: m.SQL.UpsertQuery,
+		DeleteQuery: m.SQL.DeleteQuery, ListQuery: m.SQL.ListQuery, NotifyChannel: m.SQL.NotifyChannel, PoolSize: m.SQL.PoolSize,
+		Timeout: m.LookupTimeout, Logger: log})
+}
+
+// closeStore ends a store's connections, if it is of those that have some. It comes after the router's end.
+func closeStore(s route.Store, log *slog.Logger) {
+	if c, ok := s.(io.Closer); ok {
+		if err := c.Close(); err != nil {
+			log.Warn("closing the mapping store failed", logx.Err, err)
+		}
+	}
+}
+
+func newFileStore(cfg *config.Config, declared func(string) bool, log *slog.Logger) (route.Store, error) {
 	rules := file.Rules{Normalize: normalization(cfg).Apply, Separators: cfg.Routing.MasterUserSeparators}
 	rules.CheckDestination = func(name string) error {
 		if !declared(name) {

@@ -52,7 +52,8 @@ type Proxy struct {
 
 	reloading sync.Mutex // held by Reload and Shutdown; guards what follows
 	security  *security
-	over      bool // Shutdown has begun
+	store     route.Store // of the router in force
+	over      bool        // Shutdown has begun
 
 	entrances atomic.Pointer[[]*entrance] // written under reloading
 }
@@ -88,16 +89,18 @@ func (p *Proxy) build(cfg *config.Config) error {
 	}
 	router, err := route.New(routerOptions(cfg, store, p.logger))
 	if err != nil {
+		closeStore(store, p.logger)
 		return err
 	}
 	p.router.Store(router)
+	p.store = store
 	if p.security, err = newSecurity(cfg, p.logger); err != nil {
-		router.Close()
+		p.closeRouter()
 		return err
 	}
 	p.dialer = newDialer(p.logger, p.cfg.Load)
 	if err := p.assemble(cfg, router); err != nil {
-		router.Close()
+		p.closeRouter()
 		p.security.close()
 		p.dialer.Close()
 		return err
@@ -312,11 +315,17 @@ func (p *Proxy) teardown(ctx context.Context) {
 	p.engine.Stop()
 	p.sessions.Release()
 	p.dialer.Close()
-	p.router.Load().Close()
+	p.closeRouter()
 	p.security.close()
 	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
 	defer cancel()
 	p.log.Close(flush)
+}
+
+// closeRouter ends look-ups, then what they went to.
+func (p *Proxy) closeRouter() {
+	p.router.Load().Close()
+	closeStore(p.store, p.logger)
 }
 
 // flushTimeout bounds the wait for whoever reads the log.

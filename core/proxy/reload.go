@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -38,6 +39,7 @@ type change struct {
 	policy    session.Policy // without one at the start, when sessions have theirs
 	dials     map[dialKey]dialPolicy
 	newRouter *route.Router // nil: the one in force serves on
+	newStore  route.Store   // its store
 	listeners []*session.Listener
 	bound     map[place]int // listening sockets for new addresses
 }
@@ -48,7 +50,7 @@ func (p *Proxy) change(cfg *config.Config) (*change, error) {
 	for _, l := range cfg.Listeners {
 		ln, err := newListener(cfg, p.security, l)
 		if err != nil {
-			c.drop()
+			c.drop(p.logger)
 			return nil, err
 		}
 		if ln == nil {
@@ -57,7 +59,7 @@ func (p *Proxy) change(cfg *config.Config) (*change, error) {
 		}
 		c.listeners = append(c.listeners, ln)
 		if err := p.bind(c, l); err != nil {
-			c.drop()
+			c.drop(p.logger)
 			return nil, err
 		}
 	}
@@ -81,12 +83,13 @@ func (p *Proxy) bind(c *change, l *config.Listener) error {
 }
 
 // drop gives back what a change that is not to be holds.
-func (c *change) drop() {
+func (c *change) drop(log *slog.Logger) {
 	for _, fd := range c.bound {
 		unix.Close(fd)
 	}
 	if c.newRouter != nil {
 		c.newRouter.Close()
+		closeStore(c.newStore, log)
 	}
 }
 
@@ -109,14 +112,14 @@ func (p *Proxy) enter(c *change) error {
 		names[ln.Name] = true
 		o, err := p.sessions.AddListener(ln)
 		if err != nil {
-			c.drop()
+			c.drop(p.logger)
 			return err
 		}
 		for _, addr := range c.cfg.Listener(ln.Name).Bind {
 			at := place{addr, c.cfg.V6Only(addr)}
 			keep[at] = true
 			if err := p.admit(c, at, ln.Name, &o); err != nil {
-				c.drop()
+				c.drop(p.logger)
 				return &BindError{ln.Name, err}
 			}
 		}
@@ -186,7 +189,7 @@ func (p *Proxy) Reload(cfg *config.Config) (restart []string, err error) {
 		return nil, fmt.Errorf("reloading: %w", err)
 	}
 	if err := p.prepare(c, old); err != nil {
-		c.drop()
+		c.drop(p.logger)
 		return nil, fmt.Errorf("reloading: %w", err)
 	}
 	if err := p.swap(c); err != nil {
@@ -207,9 +210,10 @@ func (p *Proxy) prepare(c *change, old *config.Config) error {
 			return err
 		}
 		if router, err = route.New(routerOptions(c.cfg, store, p.logger)); err != nil {
+			closeStore(store, p.logger)
 			return err
 		}
-		c.newRouter = router
+		c.newRouter, c.newStore = router, store
 	}
 	var err error
 	if c.policy, c.dials, err = p.policy(c.cfg, router); err != nil {
@@ -234,14 +238,18 @@ func (p *Proxy) swap(c *change) error {
 	router, oldRouter := c.policy.Router, p.router.Load()
 	if router == oldRouter {
 		if err := router.Reconfigure(routerOptions(c.cfg, nil, p.logger)); err != nil {
-			c.drop()
+			c.drop(p.logger)
 			return err
 		}
 	}
 	p.router.Store(router)
+	oldStore := p.store
+	if c.newStore != nil {
+		p.store = c.newStore
+	}
 	c.newRouter = nil
 	if err := p.sessions.Apply(c.policy); err != nil {
-		c.drop()
+		c.drop(p.logger)
 		return err
 	}
 	if err := p.enter(c); err != nil {
@@ -249,6 +257,7 @@ func (p *Proxy) swap(c *change) error {
 	}
 	if router != oldRouter {
 		oldRouter.Close() // a login that still waits on it asks the new one
+		closeStore(oldStore, p.logger)
 	} else if _, err := router.Reload(context.Background()); err != nil && !errors.Is(err, route.ErrNoReload) {
 		p.logger.Error("mapping file not read again", logx.Err, err)
 	}

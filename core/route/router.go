@@ -24,14 +24,18 @@ type Router struct {
 	cancel context.CancelFunc
 
 	settings atomic.Pointer[settings]
-	// epoch is raised by InvalidateAll under mu; an entry of an older one does not exist.
+	// epoch is raised under mu; an entry of an older one does not answer.
 	epoch atomic.Uint32
+	// broken: the store's notices do not arrive.
+	broken atomic.Bool
 
 	mu      sync.Mutex
 	flights map[string]*flight // guarded by mu; at most one for each account
 	closed  bool               // guarded by mu
-	flying  sync.WaitGroup     // raised under mu
-	lookups atomic.Int64       // flights under way, disowned ones included
+	// forgotten is the epoch of the last InvalidateAll, guarded by mu: what is older does not exist.
+	forgotten uint32
+	flying    sync.WaitGroup // raised under mu
+	lookups   atomic.Int64   // flights under way, disowned ones included
 
 	hooks atomic.Pointer[[]hook]
 	stats counters
@@ -67,6 +71,9 @@ func New(o Options) (*Router, error) {
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	if n, ok := o.Store.(Notifier); ok {
 		n.Notify(r.changed)
+	}
+	if w, ok := o.Store.(Watcher); ok {
+		w.Watch(r.lost, r.back)
 	}
 	return r, nil
 }
