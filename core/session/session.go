@@ -271,35 +271,7 @@ type KickOptions struct {
 }
 
 // Kick ends sessions and logins in progress, and returns how many it reached. They end on their loops, soon after.
-func (s *Sessions) Kick(o KickOptions) int {
-	dest := -1
-	if o.Destination != "" {
-		d := s.byName[o.Destination]
-		if d == nil {
-			return 0
-		}
-		dest = int(d.index)
-	}
-	keep := func(p place) bool {
-		return (dest < 0 || int(p.dest) == dest) && !(o.SpareMaster && p.master)
-	}
-	if o.Account == "" {
-		if dest < 0 {
-			return 0
-		}
-		return s.kick(s.registry.each(keep))
-	}
-	s.registry.bump(o.Account)
-	list := s.registry.sessionsOf(o.Account, nil)
-	n := 0
-	for _, p := range list {
-		if keep(p) {
-			list[n] = p
-			n++
-		}
-	}
-	return s.kick(list[:n])
-}
+func (s *Sessions) Kick(o KickOptions) int { return s.kick(s.choose(o)) }
 
 // kick posts one message per loop.
 func (s *Sessions) kick(list []place) int {
