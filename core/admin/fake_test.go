@@ -32,7 +32,7 @@ type fakeMappings struct {
 	reload   Reload
 	forgot   []string // invalidated; "*" stands for all
 	bulks    [][]Change
-	midway   error // of Each, after all entries
+	midway   func() error // of Each, after all entries
 }
 
 func (f *fakeMappings) Normalize(id string) (stored, account string) {
@@ -87,7 +87,10 @@ func (f *fakeMappings) Each(ctx context.Context, yield func(string, string) erro
 			return err
 		}
 	}
-	return f.midway
+	if f.midway == nil {
+		return nil
+	}
+	return f.midway()
 }
 
 // fakeSessions has three sessions for whatever is kicked.
@@ -95,7 +98,7 @@ type fakeSessions struct {
 	mu    sync.Mutex
 	kicks []Kick
 	ended int          // of selections
-	size  int          // of the next selection; 0: 3
+	size  int          // of the next selection; 0: 3, below it: 0
 	held  []string     // what Delay and Hold were told
 	err   error        // of Delay, Hold and List
 	asked []any        // filters and limits of List
@@ -112,7 +115,7 @@ func (f *fakeSessions) Select(k Kick) Selection {
 	if f.size == 0 {
 		return &fakeSelection{f, 3}
 	}
-	return &fakeSelection{f, f.size}
+	return &fakeSelection{f, max(f.size, 0)}
 }
 
 // told is how many sessions of selections were ended.
@@ -188,6 +191,7 @@ func (b *syncBuffer) String() string {
 // bench is a server with everything around it.
 type bench struct {
 	*Server
+	t        *testing.T
 	mappings *fakeMappings
 	sessions *fakeSessions
 	log      *syncBuffer
@@ -208,6 +212,7 @@ func newBench(t *testing.T) *bench {
 		t.Fatal(err)
 	}
 	b := &bench{
+		t:        t,
 		mappings: &fakeMappings{entries: map[string]string{"alice@example.org": "new"}},
 		sessions: &fakeSessions{},
 		health:   &fakeDestinations{},
@@ -221,6 +226,7 @@ func newBench(t *testing.T) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(b.pacer.close)
 	return b
 }
 
@@ -248,7 +254,7 @@ func (b *bench) options(cfg *tls.Config) Options {
 	}
 }
 
-// ask sends a request past the network. The options change it before.
+// ask sends a request past the network. The options change it before. No answer is outside the document.
 func (b *bench) ask(method, target string, change ...func(*http.Request)) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, target, nil)
 	r.RemoteAddr = "192.0.2.1:4000"
@@ -258,6 +264,7 @@ func (b *bench) ask(method, target string, change ...func(*http.Request)) *httpt
 	}
 	w := httptest.NewRecorder()
 	b.ServeHTTP(w, r)
+	wantDocumented(b.t, r, w.Code)
 	return w
 }
 
