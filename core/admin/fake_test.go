@@ -205,9 +205,12 @@ type bench struct {
 	roots    *x509.CertPool
 }
 
+// certificates are made once.
+var certificates = sync.OnceValues(func() (*tlsx.Certificates, error) { return tlsx.NewCertificates("localhost", nil) })
+
 func newBench(t *testing.T) *bench {
 	t.Helper()
-	certs, err := tlsx.NewCertificates("localhost", nil)
+	certs, err := certificates()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -312,7 +315,9 @@ func with(text string) func(*http.Request) {
 	}
 }
 
-func serveInto(done chan<- error, s *Server, ln net.Listener) { done <- s.Serve(ln) }
+func serveInto(done chan<- error, s interface{ Serve(net.Listener) error }, ln net.Listener) {
+	done <- s.Serve(ln)
+}
 
 func body(t *testing.T, r *http.Response) string {
 	t.Helper()
