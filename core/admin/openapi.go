@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // object is a JSON object of the document.
@@ -16,8 +17,10 @@ const documentAbout = "Every call but /healthz needs the bearer token. Path and 
 	"another method with 405 and Allow. HEAD is answered like GET. A trailing slash of the path is ignored. Query values are " +
 	"percent-decoded only: + is a plus. A parameter that a call does not know, or that is given twice, is answered with 400."
 
-// document writes GET /openapi.json: OpenAPI 3.1, made of the same table as the gates.
-func document() json.RawMessage {
+// document is GET /openapi.json, written once: OpenAPI 3.1, made of the same table as the gates. Nobody changes it.
+var document = sync.OnceValue(write)
+
+func write() json.RawMessage {
 	schemas := object{"Failure": schemaOf(reflect.TypeFor[failure]())}
 	paths := object{healthPath: object{"get": healthOperation()}}
 	for _, c := range append(slices.Clone(table), alias) {

@@ -71,7 +71,7 @@ func judged(err error) error {
 // kicker shows the sessions to the admin API.
 type kicker struct{ sessions *session.Sessions }
 
-func (k kicker) Kick(by admin.Kick) int                { return k.sessions.Kick(kickOptions(by)) }
+func (k kicker) Kick(by admin.Kick) int               { return k.sessions.Kick(kickOptions(by)) }
 func (k kicker) Select(by admin.Kick) admin.Selection { return k.sessions.Select(kickOptions(by)) }
 
 func kickOptions(by admin.Kick) session.KickOptions {
