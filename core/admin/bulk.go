@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// Bounds of a bulk write. What is read of the largest body takes about 300 MB for as long as the call lasts, hence one at
+// Bounds of a bulk write. What is read of the largest body takes 200 to 300 MB for as long as the call lasts, hence one at
 // a time.
 const (
 	maxBulks            = 1
