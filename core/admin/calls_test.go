@@ -109,6 +109,7 @@ func TestRefused(t *testing.T) {
 		{"hold is no identifier", "POST", "/connections/hold", 400, `{"error":"missing parameter \"identifier\""}`},
 		{"delay is no identifier", "POST", "/connections/delay", 400, `{"error":"missing parameter \"identifier\""}`},
 		{"alias without identifier", "POST", "/connections/", 405, `{"error":"method \"POST\" is not allowed here"}`},
+		{"alias of nobody", "POST", "/connections//", 404, `{"error":"no such call"}`},
 		{"below a call", "GET", "/mappings/export/x", 404, `{"error":"no such call"}`},
 		{"two slashes", "GET", "/stats//", 404, `{"error":"no such call"}`},
 		{"alias with a bare slash", "POST", "/connections/a/b", 404, `{"error":"no such call"}`},

@@ -59,7 +59,7 @@ func wantDocumented(t *testing.T, r *http.Request, status int) {
 	t.Helper()
 	path := strings.TrimSuffix(r.URL.EscapedPath(), "/")
 	item := described().Paths[path]
-	if rest, below := strings.CutPrefix(path, "/connections/"); item == nil && below && !strings.Contains(rest, "/") {
+	if rest, below := strings.CutPrefix(path, "/connections/"); item == nil && below && rest != "" && !strings.Contains(rest, "/") {
 		item = described().Paths[aliasPath]
 	}
 	op, ok := item[strings.ToLower(method(r))]
