@@ -115,7 +115,7 @@ func TestUnbuilt(t *testing.T) {
 		{`source = "file"`, "source = \"redis\"\n[mapping.redis]\nurl = \"redis://h\"", nil},
 		{`source = "file"`, "source = \"sql\"\n[mapping.sql]\nurl = \"sqlite::memory:\"\nquery = \"SELECT ?\"", nil},
 		{"#end", "[http]\nrelay_idle = \"1s\"", []string{"http"}},
-		{"#end", "[metrics]\nbind = \"127.0.0.1:9464\"", []string{"metrics"}},
+		{"#end", "[metrics]\nbind = \"127.0.0.1:9464\"", nil},
 	} {
 		c, _ := mustParse(t, edit(t, built, tt.at, tt.text), testOptions(dir))
 		var got []string

@@ -18,7 +18,6 @@ var unbuiltFeatures = []unbuilt{
 	{"changing user", whenSet("server.user", "server.group")},
 	{"http listeners", eachListener("protocol", func(l *Listener) bool { return l.Protocol == HTTP })},
 	{"the HTTP front", whenSet("http")},
-	{"the plain metrics listener", whenSet("metrics")},
 }
 
 // Unbuilt names the keys of c whose feature this version does not have (SPEC 9). check and run refuse them unless told

@@ -49,6 +49,9 @@ func (m *mappings) Reload(ctx context.Context) (admin.Reload, error) {
 	return admin.Reload{Reloaded: true, Added: c.Added, Changed: c.Changed, Removed: c.Removed}, nil
 }
 
+func (m *mappings) Invalidate(identifier string) { m.p.router.Load().Invalidate(identifier) }
+func (m *mappings) InvalidateAll()               { m.p.router.Load().InvalidateAll() }
+
 // judged translates errors that are the caller's or the configuration's fault.
 func judged(err error) error {
 	switch {
@@ -65,6 +68,9 @@ func judged(err error) error {
 // kicker shows the sessions to the admin API.
 type kicker struct{ sessions *session.Sessions }
 
-func (k kicker) Kick(by admin.Kick) int {
-	return k.sessions.Kick(session.KickOptions{Account: by.Account, Destination: by.Destination, SpareMaster: by.SpareMasters})
+func (k kicker) Kick(by admin.Kick) int               { return k.sessions.Kick(kickOptions(by)) }
+func (k kicker) Select(by admin.Kick) admin.Selection { return k.sessions.Select(kickOptions(by)) }
+
+func kickOptions(by admin.Kick) session.KickOptions {
+	return session.KickOptions{Account: by.Account, Destination: by.Destination, SpareMaster: by.SpareMasters}
 }

@@ -210,7 +210,7 @@ func storeSource(cfg *config.Config) string { return cfg.Mapping.Source.String()
 
 // BindError is an address that could not be bound: exit code 3 (SPEC 9).
 type BindError struct {
-	Name string // of the listener, or "admin"
+	Name string // of the listener, or "admin" or "metrics"
 	Err  error
 }
 
@@ -219,12 +219,12 @@ func (e *BindError) Error() string { return fmt.Sprintf("listener %q: %v", e.Nam
 // Unwrap is the cause.
 func (e *BindError) Unwrap() error { return e.Err }
 
-// listenAdmin binds the admin API.
-func listenAdmin(ctx context.Context, addr netip.AddrPort) (net.Listener, error) {
+// listenPlain binds a listener of net/http's.
+func listenPlain(ctx context.Context, name string, addr netip.AddrPort) (net.Listener, error) {
 	var lc net.ListenConfig
 	ln, err := lc.Listen(ctx, "tcp", addr.String())
 	if err != nil {
-		return nil, &BindError{"admin", err}
+		return nil, &BindError{name, err}
 	}
 	return ln, nil
 }

@@ -39,13 +39,17 @@ type Proxy struct {
 	level    *slog.LevelVar
 	redactor *logx.Redactor
 	engine   *engine.Engine
+	maxFDs   int
 	dialer   *dial.Dialer
 	sessions *session.Sessions
 	metrics  *metrics.Set
 	admin    *admin.Server
 	adminLn  net.Listener
-	stop     chan struct{} // ends the periodic goroutine
-	stopped  chan struct{}
+	// scraped is nil without [metrics].
+	scraped   *admin.MetricsServer
+	scrapedLn net.Listener
+	stop      chan struct{} // ends the periodic goroutine
+	stopped   chan struct{}
 
 	cfg    atomic.Pointer[config.Config] // in force
 	router atomic.Pointer[route.Router]
@@ -143,6 +147,7 @@ func (p *Proxy) newEngine(cfg *config.Config) (*engine.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.maxFDs = fds
 	p.warnDescriptors(cfg, fds)
 	return engine.New(engine.Options{Loops: loops, MaxFDs: fds, Log: p.logger})
 }
@@ -176,10 +181,32 @@ func (p *Proxy) open(cfg *config.Config) error {
 	if err := p.enter(c); err != nil {
 		return err
 	}
+	if cfg.Metrics != nil {
+		if err := p.openMetrics(cfg); err != nil {
+			return err
+		}
+	}
 	if cfg.Admin == nil {
 		return nil
 	}
 	return p.openAdmin(cfg)
+}
+
+// openMetrics is the plain listener for a scraper (SPEC 2.10).
+func (p *Proxy) openMetrics(cfg *config.Config) error {
+	ln, err := listenPlain(context.Background(), "metrics", netip.AddrPort(cfg.Metrics.Bind))
+	if err != nil {
+		return err
+	}
+	p.scraped, p.scrapedLn = admin.NewMetricsServer(admin.MetricsOptions{Metrics: p.metrics.WritePrometheus, Draining: p.sessions.Draining, Log: p.logger}), ln
+	go p.serveMetrics() // until Shutdown
+	return nil
+}
+
+func (p *Proxy) serveMetrics() {
+	if err := p.scraped.Serve(p.scrapedLn); err != nil {
+		p.logger.Error("metrics listener stopped", logx.Err, err)
+	}
 }
 
 func (p *Proxy) openAdmin(cfg *config.Config) error {
@@ -187,13 +214,15 @@ func (p *Proxy) openAdmin(cfg *config.Config) error {
 	p.admin, err = admin.New(admin.Options{
 		TLS:   p.security.admin(),
 		Token: []byte(cfg.Admin.Token.Reveal()), LockoutThreshold: cfg.Admin.LockoutThreshold, LockoutDuration: cfg.Admin.LockoutDuration,
-		Mappings: &mappings{p}, Sessions: kicker{p.sessions}, Stats: p.stats, Draining: p.sessions.Draining,
+		Mappings: &mappings{p}, Sessions: kicker{p.sessions}, Stats: p.stats, Draining: p.sessions.Draining, Metrics: p.metrics.WritePrometheus,
+		Bulk: bulk{p}, Listing: listing{p}, Connections: connections{p.sessions}, Holds: holds{p.sessions}, Destinations: homes{p.sessions},
+		Unmapped: p.unmapped, ReloadConfig: p.reloadConfig,
 		Log: p.logger, Redactor: newRedactor(cfg, p.redactor),
 	})
 	if err != nil {
 		return err
 	}
-	if p.adminLn, err = listenAdmin(context.Background(), cfg.Admin.Bind); err != nil {
+	if p.adminLn, err = listenPlain(context.Background(), "admin", netip.AddrPort(cfg.Admin.Bind)); err != nil {
 		return err
 	}
 	go p.serveAdmin() // until Shutdown
@@ -223,7 +252,21 @@ func (p *Proxy) expose() {
 		Evictions: read(func(s route.Stats) float64 { return float64(s.Evictions) }),
 		Entries:   read(func(s route.Stats) float64 { return float64(s.Entries) }),
 	})
+	p.metrics.Descriptors(func() int { return p.engine.OpenFDs() }, func() int { return p.maxFDs })
+	p.exposeCertificates(p.cfg.Load())
 	p.metrics.StoreErrors(storeSource(p.cfg.Load()), read(func(s route.Stats) float64 { return float64(s.StoreErrors) }))
+}
+
+// exposeCertificates registers when each configured certificate expires.
+func (p *Proxy) exposeCertificates(cfg *config.Config) {
+	for _, c := range cfg.TLS.Certificates {
+		p.metrics.Certificate(c.Name, func() time.Duration {
+			if at := p.security.certs.Expiry(c.Name); !at.IsZero() {
+				return time.Until(at)
+			}
+			return 0 // not configured any more
+		})
+	}
 }
 
 const (
@@ -310,6 +353,9 @@ func (p *Proxy) teardown(ctx context.Context) {
 	}
 	if p.admin != nil && p.adminLn != nil {
 		p.admin.Shutdown(ctx)
+	}
+	if p.scraped != nil {
+		p.scraped.Shutdown(ctx)
 	}
 	p.sessions.Close()
 	p.engine.Stop()

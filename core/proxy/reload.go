@@ -261,7 +261,11 @@ func (p *Proxy) swap(c *change) error {
 	} else if _, err := router.Reload(context.Background()); err != nil && !errors.Is(err, route.ErrNoReload) {
 		p.logger.Error("mapping file not read again", logx.Err, err)
 	}
+	if p.admin != nil && c.cfg.Admin != nil {
+		p.admin.SetToken([]byte(c.cfg.Admin.Token.Reveal()))
+	}
 	p.security.warn(c.cfg, p.logger)
+	p.exposeCertificates(c.cfg)
 	return nil
 }
 

@@ -270,6 +270,15 @@ func (r *rig) write(name, text string) {
 	}
 }
 
+func (r *rig) read(name string) string {
+	r.t.Helper()
+	text, err := os.ReadFile(r.path(name))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return string(text)
+}
+
 // stop takes the proxy down; finish does, unless the test did.
 func (r *rig) stop() {
 	if r.proxy == nil || r.stopped {
@@ -458,7 +467,13 @@ func (r *rig) ended(c *mailfake.Client) mailfake.End {
 // call asks the admin API.
 func (r *rig) call(method, path string) (status int, answer map[string]any) {
 	r.t.Helper()
-	req, err := http.NewRequest(method, "https://"+r.proxy.AdminAddr()+path, nil)
+	return r.send(method, path, "")
+}
+
+// send is call with a body.
+func (r *rig) send(method, path, body string) (status int, answer map[string]any) {
+	r.t.Helper()
+	req, err := http.NewRequest(method, "https://"+r.proxy.AdminAddr()+path, strings.NewReader(body))
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -468,12 +483,12 @@ func (r *rig) call(method, path string) (status int, answer map[string]any) {
 		r.t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
+	text, err := io.ReadAll(resp.Body)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	if strings.HasPrefix(string(body), "{") {
-		if err := json.Unmarshal(body, &answer); err != nil {
+	if strings.HasPrefix(string(text), "{") {
+		if err := json.Unmarshal(text, &answer); err != nil {
 			r.t.Fatal(err)
 		}
 	}

@@ -338,6 +338,9 @@ func (a *attempt) resolve() (*home, error) {
 			return nil, err
 		}
 		name = res.Destination
+		if res.Default && !res.Stale {
+			a.lobby.s.unmapped.note(a.account.Lookup)
+		}
 	}
 	if d := p.byName[name]; d != nil {
 		return d, nil

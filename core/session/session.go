@@ -70,6 +70,7 @@ type Sessions struct {
 	prefix   string // of session ids; random, so that ids of two processes differ
 	registry *registry
 	holds    holds
+	unmapped unmapped
 
 	connections *limits.Connections // by client address
 	delays      *limits.Delays
@@ -161,70 +162,10 @@ type KickOptions struct {
 	Destination string
 	// SpareMaster leaves sessions of master users alone.
 	SpareMaster bool
-	// PerSecond spreads the ends over time; 0: all at once.
-	PerSecond int
 }
 
-// Kick ends sessions and logins in progress, and returns how many it reached. They end on their loops, soon after; with
-// PerSecond in their turn, and what has ended by then is passed over.
-func (s *Sessions) Kick(o KickOptions) int {
-	dest := -1
-	if o.Destination != "" {
-		d := s.homeOf(o.Destination)
-		if d == nil {
-			return 0
-		}
-		dest = int(d.index)
-	}
-	keep := func(p place) bool {
-		return (dest < 0 || int(p.dest) == dest) && !(o.SpareMaster && p.master)
-	}
-	if o.Account == "" {
-		if dest < 0 {
-			return 0
-		}
-		return s.kickAt(o.PerSecond, s.registry.each(keep))
-	}
-	s.registry.bump(o.Account)
-	list := s.registry.sessionsOf(o.Account, nil)
-	n := 0
-	for _, p := range list {
-		if keep(p) {
-			list[n] = p
-			n++
-		}
-	}
-	return s.kickAt(o.PerSecond, list[:n])
-}
-
-// kickAt ends sessions at a rate, in the background.
-func (s *Sessions) kickAt(perSecond int, list []place) int {
-	if perSecond <= 0 || len(list) <= perSecond {
-		return s.kick(list)
-	}
-	if !s.launch(func() { s.kickSlowly(perSecond, list) }) {
-		return 0
-	}
-	return len(list)
-}
-
-// kickSlowly ends with its list, or when Close is called.
-func (s *Sessions) kickSlowly(perSecond int, list []place) {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for {
-		n := min(perSecond, len(list))
-		s.kick(list[:n])
-		if list = list[n:]; len(list) == 0 {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-s.ctx.Done():
-			return
-		}
-	}
-}
+// Kick ends sessions and logins in progress, and returns how many it reached. They end on their loops, soon after.
+func (s *Sessions) Kick(o KickOptions) int { return s.kick(s.choose(o)) }
 
 // kick posts one message per loop.
 func (s *Sessions) kick(list []place) int {
