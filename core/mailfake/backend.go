@@ -1,6 +1,7 @@
 package mailfake
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/netip"
@@ -21,10 +22,11 @@ type Record struct {
 	IDs      int      // how many IDs came
 	Verbs    []string // the first 64 commands, upper case
 	TLS      bool
-	Attempts int    // complete logins that were decided
-	Account  string // of the accepted login, else of the last attempt
-	Method   string // "LOGIN", "PLAIN", "XOAUTH2", ... of that attempt
-	Form     string // how it came: "atom quoted literal literal+", for SASL "initial prompted"
+	State    tls.ConnectionState // as the handshake left it; zero without TLS
+	Attempts int                 // complete logins that were decided
+	Account  string              // of the accepted login, else of the last attempt
+	Method   string              // "LOGIN", "PLAIN", "XOAUTH2", ... of that attempt
+	Form     string              // how it came: "atom quoted literal literal+", for SASL "initial prompted"
 	LoggedIn bool
 }
 

@@ -76,6 +76,14 @@ func DialWith(addr string, o ClientOptions) (*Client, error) {
 // LocalAddr is the client's own end.
 func (c *Client) LocalAddr() netip.AddrPort { return c.tcp.LocalAddr().(*net.TCPAddr).AddrPort() }
 
+// TLSState is what the handshake has led to; zero in the clear.
+func (c *Client) TLSState() tls.ConnectionState {
+	if t, ok := c.conn.(*tls.Conn); ok {
+		return t.ConnectionState()
+	}
+	return tls.ConnectionState{}
+}
+
 // SetTimeout changes the bound of every later wait.
 func (c *Client) SetTimeout(d time.Duration) { c.o.Timeout = d }
 
