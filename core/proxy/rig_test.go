@@ -54,6 +54,7 @@ type stage struct {
 	server, listener, legacy, new, mapping, routing, rest string
 
 	mappings         string
+	plainAuth        string            // allow_plain_auth_without_tls, true when empty
 	files            map[string]string // beside the configuration
 	legacyForwarding string            // none when empty
 	long             bool              // no end of shutdown_grace
@@ -128,7 +129,7 @@ bind = ["%[2]s"]
 tls = "%[14]s"
 %[3]s
 [capabilities.imap]
-allow_plain_auth_without_tls = true
+allow_plain_auth_without_tls = %[19]s
 [destination.legacy]
 host = "127.0.0.1"
 allow_plaintext_auth = true
@@ -188,7 +189,7 @@ func newRig(t *testing.T, s stage) *rig {
 	}
 	r.write("conf", fmt.Sprintf(rigConfig, s.server, freePort(t), s.listener, s.legacy, s.legacyAddr.Port(), s.new, r.new.Addr().Port(),
 		s.mapping, s.routing, freePort(t), s.rest, cmp.Or(s.legacyForwarding, "none"), grace, s.listenerTLS, s.legacyTLS, s.newTLS,
-		cmp.Or(s.legacyTrust, fmt.Sprintf("tls_pinned_cert_sha256 = %q", cmp.Or(s.legacyPin, pin(backendCertificate())))), pin(backendCertificate())))
+		cmp.Or(s.legacyTrust, fmt.Sprintf("tls_pinned_cert_sha256 = %q", cmp.Or(s.legacyPin, pin(backendCertificate())))), pin(backendCertificate()), cmp.Or(s.plainAuth, "true")))
 	cfg, _, err := config.Load(r.path("conf"), LoadOptions())
 	if err != nil {
 		t.Fatal(err)

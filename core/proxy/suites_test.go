@@ -158,7 +158,7 @@ func (m *matrix) join(c, b suite) *mailfake.Client {
 	if got := last(m.t, at).State.CipherSuite; got != b.id {
 		m.t.Errorf("backend: got suite %04x, want %v", got, b)
 	}
-	m.rig.lane(home, lanes[max(c.lane(), b.lane())])
+	m.rig.lane(home, lanes[max(c.lane(), b.lane())], 1)
 	return cl
 }
 

@@ -105,13 +105,13 @@ func (r *rig) secure(conf *tls.Config) *mailfake.Client {
 	return c
 }
 
-// lane asserts that there is one session at a destination, and on which lane.
-func (r *rig) lane(destination, want string) {
+// lane asserts how many sessions there are at a destination, all on one lane.
+func (r *rig) lane(destination, lane string, want int) {
 	r.t.Helper()
-	for _, l := range []string{"plain", "record", "conn"} {
+	for _, l := range lanes {
 		n := 0
-		if l == want {
-			n = 1
+		if l == lane {
+			n = want
 		}
 		if got := r.metric(`sessions{protocol="imap",destination="` + destination + `",lane="` + l + `"}`); got != n {
 			r.t.Errorf("sessions on lane %s: got %d, want %d", l, got, n)
