@@ -83,8 +83,11 @@ func TestRedis(t *testing.T) {
 		crashes(t, redisServer{srv}, func() store { return openRedis(t, url, nil) })
 	})
 	scene(t, "redis", "change while it could not tell", func(t *testing.T) {
-		a, _ := pair(t)
-		fill(t, a)
+		other, _ := pair(t)
+		fill(t, other)
+		a := newRig(t, openRedis(t, url, nil), nil)
+		a.watching()
+		a.warm()
 		srv.end(syscall.SIGKILL)
 		until(t, "the router knows", func() bool { return a.Stats().Broken })
 		a.want(account(1), "new") // still cached
@@ -190,6 +193,7 @@ func TestRedisCluster(t *testing.T) {
 		g := newRig(t, openRedis(t, several, func(o *redis.Options) { o.KeyPrefix = "{route}:" }), nil)
 		g.watching()
 		fill(t, g)
+		g.warm()
 		if n, err := g.Delete(ctx, account(1)); !n || err != nil {
 			t.Errorf("got %v, %v", n, err)
 		}
@@ -218,6 +222,7 @@ func TestRedisSentinel(t *testing.T) {
 		g := newRig(t, openRedis(t, "redis+sentinel://:"+secret()+"@"+sentinel.addr+"/main/0", nil), nil)
 		g.watching()
 		fill(t, g)
+		g.warm()
 		g.noticed("alice", "new", func() { primary.cli("SET", "route:alice", "new") })
 		primary.cli("WAIT", "1", "0")
 		ask("SENTINEL", "FAILOVER", "main")

@@ -56,6 +56,7 @@ type Store struct {
 	lookup, upsert, remove, list statement
 	announced                    string
 	timeout                      time.Duration
+	pool                         int // connections
 	log                          *slog.Logger
 	news                         func(identifiers []string)
 	notices                      *channel.Channel
@@ -98,7 +99,16 @@ func open(o Options) (*Store, error) {
 		return nil, fmt.Errorf("reading the address of the database: %w", err)
 	}
 	s.database = *d
-	pool := o.PoolSize
+	s.limit(o.PoolSize)
+	s.lookup = statement{key: "query", text: o.Query, parameters: 1}
+	s.upsert = statement{key: "upsert_query", text: o.UpsertQuery, parameters: 2}
+	s.remove = statement{key: "delete_query", text: o.DeleteQuery, parameters: 1}
+	s.list = statement{key: "list_query", text: o.ListQuery}
+	return s, nil
+}
+
+// limit bounds the connections.
+func (s *Store) limit(pool int) {
 	if pool <= 0 {
 		pool = defaultPoolSize
 	}
@@ -107,13 +117,9 @@ func open(o Options) (*Store, error) {
 	} else {
 		s.db.SetConnMaxIdleTime(maxIdle)
 	}
+	s.pool = pool
 	s.db.SetMaxOpenConns(pool)
 	s.db.SetMaxIdleConns(pool)
-	s.lookup = statement{key: "query", text: o.Query, parameters: 1}
-	s.upsert = statement{key: "upsert_query", text: o.UpsertQuery, parameters: 2}
-	s.remove = statement{key: "delete_query", text: o.DeleteQuery, parameters: 1}
-	s.list = statement{key: "list_query", text: o.ListQuery}
-	return s, nil
 }
 
 func (s *Store) keepChecking(ctx context.Context) {
@@ -155,11 +161,11 @@ func (s *Store) Writable() bool { return s.upsert.text != "" && s.remove.text !=
 // Listable tells whether the statement for All is there.
 func (s *Store) Listable() bool { return s.list.text != "" }
 
-// Lookup finds the destination of a normalised identifier. A connection that broke under it is no failure of the
-// database yet: it is tried once more.
+// Lookup finds the destination of a normalised identifier. A connection that broke while it lay in the pool is no failure
+// of the database: the others, and then a new one, are tried.
 func (s *Store) Lookup(ctx context.Context, identifier string) (destination string, found bool, err error) {
 	destination, found, err = s.ask(ctx, identifier)
-	if isBroken(err) && ctx.Err() == nil {
+	for n := 0; n < s.pool && isBroken(err) && ctx.Err() == nil; n++ {
 		destination, found, err = s.ask(ctx, identifier)
 	}
 	if err != nil {
