@@ -1,7 +1,10 @@
 package stores
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -114,6 +117,38 @@ func TestRedis(t *testing.T) {
 		defer s.Close()
 		if _, _, err := s.Lookup(ctx, "alice"); err == nil {
 			t.Error("a look-up without the right password succeeded")
+		}
+	})
+}
+
+// rediss:// verifies chain and name, for look-ups and notices alike.
+func TestRedisTLS(t *testing.T) {
+	wanted(t)
+	ca, cert, key := certificate(t, credential(t, "redis"))
+	secure := freePort(t)
+	_, port, _ := strings.Cut(secure, ":")
+	srv := startRedis(t, "--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", ca, "--tls-auth-clients", "no")
+	pem, err := os.ReadFile(ca)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(pem)
+	open := func(t *testing.T, c *tls.Config) *redis.Store {
+		return openRedis(t, "rediss://:"+secret()+"@"+secure, func(o *redis.Options) { o.TLS = c })
+	}
+	scene(t, "redis", "TLS", func(t *testing.T) {
+		g := newRig(t, open(t, &tls.Config{RootCAs: roots, ServerName: "mail.test"}), nil)
+		g.watching()
+		g.noticed("alice", "new", func() { srv.cli("SET", "route:alice", "new") })
+	})
+	scene(t, "redis", "TLS, not verified", func(t *testing.T) {
+		for name, c := range map[string]*tls.Config{"unknown authority": nil, "other name": {RootCAs: roots, ServerName: "other.test"}, "address": {RootCAs: roots}} {
+			s := open(t, c)
+			if _, _, err := s.Lookup(ctx, "alice"); err == nil {
+				t.Errorf("%s: a look-up succeeded", name)
+			}
+			s.Close()
 		}
 	})
 }
