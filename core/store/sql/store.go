@@ -57,9 +57,12 @@ type Store struct {
 	announced                    string
 	timeout                      time.Duration
 	pool                         int // connections
-	log                          *slog.Logger
-	news                         func(identifiers []string)
-	notices                      *channel.Channel
+	// writing lets one writer at a time at SQLite, which has them wait for each other in no order and loses patience. Other
+	// databases do better by themselves; nil then.
+	writing chan struct{}
+	log     *slog.Logger
+	news    func(identifiers []string)
+	notices *channel.Channel
 
 	stop context.CancelFunc
 	// checking waits for the goroutine that New starts if it does not reach the database.
@@ -99,6 +102,9 @@ func open(o Options) (*Store, error) {
 		return nil, fmt.Errorf("reading the address of the database: %w", err)
 	}
 	s.database = *d
+	if s.dialect == sqlite {
+		s.writing = make(chan struct{}, 1)
+	}
 	s.limit(o.PoolSize)
 	s.lookup = statement{key: "query", text: o.Query, parameters: 1}
 	s.upsert = statement{key: "upsert_query", text: o.UpsertQuery, parameters: 2}
@@ -209,6 +215,11 @@ func (s *Store) Delete(ctx context.Context, identifier string) (existed bool, er
 	if !s.Writable() {
 		return false, fmt.Errorf("deleting from the database: %w", errNoWrite)
 	}
+	release, err := s.turn(ctx)
+	if err != nil {
+		return false, fmt.Errorf("deleting from the database: %w", err)
+	}
+	defer release()
 	done, err := s.exec(ctx, nil, &s.remove, identifier)
 	if err != nil {
 		return false, fmt.Errorf("deleting from the database: %w", told(err, identifier))
@@ -222,17 +233,39 @@ func (s *Store) Apply(ctx context.Context, changes map[string]string) error {
 	if !s.Writable() {
 		return fmt.Errorf("writing to the database: %w", errNoWrite)
 	}
-	// The same order everywhere, so that two of them do not wait for each other crosswise.
 	for _, st := range []*statement{&s.upsert, &s.remove} {
 		if err := s.prepare(ctx, st); err != nil { // not within the transaction: there may be one connection only
 			return fmt.Errorf("writing to the database: %w", told(err, ""))
 		}
 	}
+	release, err := s.turn(ctx)
+	if err != nil {
+		return fmt.Errorf("writing to the database: %w", err)
+	}
+	defer release()
+	return s.transact(ctx, changes)
+}
+
+// turn waits until the caller may write.
+func (s *Store) turn(ctx context.Context) (release func(), err error) {
+	if s.writing == nil {
+		return func() {}, nil
+	}
+	select {
+	case s.writing <- struct{}{}:
+		return func() { <-s.writing }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+func (s *Store) transact(ctx context.Context, changes map[string]string) error {
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("writing to the database: %w", told(err, ""))
 	}
 	defer tx.Rollback() // nothing after Commit
+	// The same order everywhere, so that two of them do not wait for each other crosswise.
 	for _, identifier := range slices.Sorted(maps.Keys(changes)) {
 		if destination := changes[identifier]; destination != "" {
 			_, err = s.exec(ctx, tx, &s.upsert, identifier, destination)
