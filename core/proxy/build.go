@@ -73,8 +73,8 @@ func newRouter(cfg *config.Config, store route.Store, log *slog.Logger) (*route.
 	return route.New(o)
 }
 
-func newDialer(cfg *config.Config, log *slog.Logger) *dial.Dialer {
-	return dial.New(dial.Options{Logger: log, Own: func(a netip.AddrPort) bool { return cfg.OwnListener(a, isLocal) }})
+func newDialer(cfg *config.Config, o Options, log *slog.Logger) *dial.Dialer {
+	return dial.New(dial.Options{Logger: log, Resolve: o.Resolve, Own: func(a netip.AddrPort) bool { return cfg.OwnListener(a, isLocal) }})
 }
 
 // isLocal tells whether an address is this machine's: one that can be bound is.

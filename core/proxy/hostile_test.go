@@ -65,7 +65,7 @@ func TestHostileBackends(t *testing.T) {
 				t.Errorf("connections: got %d, want %d\n%s", got, c.visits, r.log)
 			}
 			if c.want != "OK" {
-				r.await("the backend to be left", func() bool { return r.proxy.engine.OpenFDs() == 1 })
+				r.await("the backend to be left", func() bool { return r.proxy.engine.OpenFDs() == clientFDs() })
 				r.command(cl, "LOGIN nina "+password, "OK") // nothing of it sticks to the client
 				r.landed(cl, "new")
 			}

@@ -24,6 +24,9 @@ type Options struct {
 	LogWriter io.Writer
 	// Version is what the program calls itself.
 	Version string
+	// Resolve finds the addresses of a backend's name, in the order in which they are to be tried; nil: the system's
+	// configuration by Go's resolver.
+	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
 }
 
 // Proxy is a running proxy.
@@ -54,7 +57,7 @@ type entrance struct {
 func Start(cfg *config.Config, o Options) (*Proxy, error) {
 	p := &Proxy{cfg: cfg, log: newLog(cfg, o), metrics: metrics.New(), stop: make(chan struct{}), stopped: make(chan struct{})}
 	p.logger = p.log.Logger()
-	if err := p.build(); err != nil {
+	if err := p.build(o); err != nil {
 		p.log.Close(context.Background())
 		return nil, err
 	}
@@ -69,7 +72,7 @@ func Start(cfg *config.Config, o Options) (*Proxy, error) {
 }
 
 // build makes everything that does not yet listen.
-func (p *Proxy) build() error {
+func (p *Proxy) build(o Options) error {
 	store, err := newStore(p.cfg, p.logger)
 	if err != nil {
 		return err
@@ -90,7 +93,7 @@ func (p *Proxy) build() error {
 		p.security.close()
 		return err
 	}
-	p.dialer = newDialer(p.cfg, p.logger)
+	p.dialer = newDialer(p.cfg, o, p.logger)
 	s := p.cfg.Server
 	p.sessions = session.New(session.Options{
 		Engine: p.engine, Destinations: dests, PassThrough: p.cfg.Routing.SMTPPassthroughDestination, Router: p.router, Dialer: p.dialer,
