@@ -66,7 +66,7 @@ var tongues = []tongue{
 	{"imap", func(a string, o mailfake.ClientOptions) (mailClient, error) {
 		c, err := mailfake.DialWith(a, o)
 		return wrap(imapClient{c}, err)
-	}, "* OK", "NO [AUTHENTICATIONFAILED] Authentication failed.", "NO [UNAVAILABLE]", "* BYE", "* BYE", "* BYE", "STARTTLS", "x OK", "x ", "x AUTHENTICATE PLAIN "},
+	}, "* OK", "NO [AUTHENTICATIONFAILED] Authentication failed.", "NO [UNAVAILABLE]", "* BYE", "* BYE", "* BAD", "STARTTLS", "x OK", "x ", "x AUTHENTICATE PLAIN "},
 	{"pop3", func(a string, o mailfake.ClientOptions) (mailClient, error) { return wrap(mailfake.DialPOP3(a, o)) },
 		"+OK", "-ERR [AUTH] Authentication failed.", "-ERR [SYS/TEMP]", "-ERR Too many", "-ERR [SYS/TEMP]", "-ERR", "STLS", "+OK", "", "AUTH PLAIN "},
 	{"managesieve", func(a string, o mailfake.ClientOptions) (mailClient, error) { return wrap(mailfake.DialSieve(a, o)) },

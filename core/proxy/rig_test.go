@@ -80,9 +80,9 @@ type rig struct {
 	dir         string
 	proxy       *Proxy
 	log         *logText
-	entrance    string // the listener that clients use
-	listener    string // its TLS
-	lane        string // what sessions run on
+	entrance    string        // the listener that clients use
+	listener    string        // its TLS
+	lanes       []bridge.Lane // what sessions with legacy and new run on
 	resolve     func(ctx context.Context, host string) ([]netip.Addr, error)
 	legacy, new *mailfake.Backend
 	https       *http.Client
@@ -267,11 +267,9 @@ func emptyRig(t *testing.T, s stage) *rig {
 	t.Helper()
 	freePort(t) // Go's own poller makes its descriptors before they are counted
 	ignore, fds := goleak.IgnoreCurrent(), openFDs(t)
-	r := &rig{t: t, dir: t.TempDir(), log: &logText{}, entrance: cmp.Or(s.protocol, "imap"), resolve: s.resolve, lane: mode.lane()}
+	r := &rig{t: t, dir: t.TempDir(), log: &logText{}, entrance: cmp.Or(s.protocol, "imap"), resolve: s.resolve}
 	r.listener = mode.listenerOf(s)
-	if s.legacyTLS != "" || s.listenerTLS != "" {
-		r.lane = costlier(r.listener, mode.legacyOf(s))
-	}
+	r.lanes = []bridge.Lane{costlier(r.listener, mode.legacyOf(s)), costlier(r.listener, mode.new)}
 	t.Cleanup(func() { r.finish(ignore, fds) })
 	s.onLegacy.Protocol, s.onNew.Protocol = protocolNamed(s.protocol), protocolNamed(s.protocol)
 	r.legacy, r.new = backend(t, "legacy", mode.legacyOf(s), s.onLegacy), backend(t, "new", mode.new, s.onNew)
@@ -280,15 +278,15 @@ func emptyRig(t *testing.T, s stage) *rig {
 	return r
 }
 
-// costlier is the lane of a session between two legs that were not left to the mode.
-func costlier(legs ...string) string {
+// costlier is the lane of a session between two legs.
+func costlier(legs ...string) bridge.Lane {
 	switch {
 	case !slices.ContainsFunc(legs, func(l string) bool { return l != "plain" }):
-		return "plain"
+		return bridge.LanePlain
 	case mode.cbc:
-		return "conn"
+		return bridge.LaneConn
 	}
-	return "record"
+	return bridge.LaneRecord
 }
 
 func protocolNamed(name string) mailfake.Protocol {
@@ -421,13 +419,16 @@ func (r *rig) finish(ignore goleak.Option, fds int) {
 	r.log.judge(r.t)
 }
 
-// assertLane wants every joined session in the mode's lane, and no takeover to have failed.
+// assertLane wants every joined session in the lane that its legs have, and no takeover to have failed.
 func (r *rig) assertLane() {
 	r.t.Helper()
 	c := r.proxy.sessions.Counts()
-	lane := map[string]bridge.Lane{"plain": bridge.LanePlain, "record": bridge.LaneRecord, "conn": bridge.LaneConn}[r.lane]
-	if c.Joined == 0 || c.Lanes[lane] != c.Joined {
-		r.t.Errorf("lanes of %d sessions: got %v, want all in %v", c.Joined, c.Lanes, lane)
+	right := c.Lanes[r.lanes[0]]
+	if r.lanes[1] != r.lanes[0] {
+		right += c.Lanes[r.lanes[1]]
+	}
+	if c.Joined == 0 || right != c.Joined {
+		r.t.Errorf("lanes of %d sessions: got %v, want all in %v", c.Joined, c.Lanes, r.lanes)
 	}
 	if n := r.proxy.sessions.TakeoversFailed(); n != 0 {
 		r.t.Errorf("failed takeovers: got %d, want 0", n)
