@@ -72,6 +72,7 @@ type stage struct {
 	legacyCheck      string         // in place of server name and pin
 
 	resolve func(ctx context.Context, host string) ([]netip.Addr, error)
+	files   map[string]string // beside the configuration
 }
 
 // rig is a proxy between two backends, with everything needed to look at it.
@@ -275,6 +276,9 @@ func emptyRig(t *testing.T, s stage) *rig {
 	r.legacy, r.new = backend(t, "legacy", mode.legacyOf(s), s.onLegacy), backend(t, "new", mode.new, s.onNew)
 	r.https = &http.Client{Timeout: patience, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 	r.write("mappings", s.mappings)
+	for name, text := range s.files {
+		r.write(name, text)
+	}
 	return r
 }
 

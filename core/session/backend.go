@@ -108,6 +108,14 @@ func (a *attempt) wrongService(d *Destination) {
 	}
 }
 
+// ownListener says that a destination's name has come to mean this proxy, once a second at most (SPEC 2.11).
+func (a *attempt) ownListener(d *Destination) {
+	if d.ownListenerWarning.Allow(time.Now()) {
+		a.lobby.s.o.Log.Error("destination is a listener of this proxy", logx.Destination, d.Name, logx.Protocol, a.listener.Protocol.String(),
+			logx.Listener, a.listener.Name)
+	}
+}
+
 // connect dials and sends the PROXY header, which must be the first segment by itself (BACKENDS). host is the number of
 // the host that took the connection.
 func (a *attempt) connect(d *Destination, leg Leg, deadline time.Time) (park *engine.Park, host int, err error) {
@@ -117,6 +125,9 @@ func (a *attempt) connect(d *Destination, leg Leg, deadline time.Time) (park *en
 	park, reached, err := dial.Dial(ctx, a.lobby.s.o.Dialer, holder{a}, target)
 	if err != nil {
 		a.hold(nil)
+		if errors.Is(err, dial.ErrOwnListener) {
+			a.ownListener(d)
+		}
 		return nil, 0, dialFailure(err)
 	}
 	park.SetDeadline(deadline)

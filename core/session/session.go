@@ -86,6 +86,7 @@ type Destination struct {
 	untrustedWarning    [protocols]sync.Once
 	wrongServiceWarning *logx.Throttle
 	noXClientWarning    *logx.Throttle
+	ownListenerWarning  *logx.Throttle
 }
 
 // Limits are the times and counts of SPEC 2.1 that rule sessions.
@@ -157,7 +158,7 @@ func New(o Options) *Sessions {
 	s.prefix = hex.EncodeToString(random[:])
 	for i, d := range o.Destinations {
 		d.index = uint16(i)
-		d.wrongServiceWarning, d.noXClientWarning = logx.Every(time.Second), logx.Every(time.Second)
+		d.wrongServiceWarning, d.noXClientWarning, d.ownListenerWarning = logx.Every(time.Second), logx.Every(time.Second), logx.Every(time.Second)
 		s.dests = append(s.dests, d)
 		s.byName[d.Name] = d
 	}
