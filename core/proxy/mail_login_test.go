@@ -327,7 +327,7 @@ func TestMailMasterUser(t *testing.T) {
 			t.Errorf("new was asked %q", got)
 		}
 		r.kick("identifier=nina&master=false", 1)
-		r.ended(c)
+		r.await("the end of the session without a master", func() bool { return r.proxy.sessions.Counts().Joined == 1 })
 		r.kick("identifier=nina", 1)
 	})
 }
@@ -419,8 +419,7 @@ func answered(protocol, line string) string {
 // Whatever goes over a bound before the login ends the connection in the protocol's words (SPEC 3, SECURITY 14, 20).
 func TestMailLimits(t *testing.T) {
 	eachTongue(t, func(t *testing.T, tg tongue) {
-		r := newMailRig(t, tg, stage{listener: "max_connections = 3\npreauth_timeout = \"500ms\""})
-		quiet := r.client() // ends by its deadline, while the others are tried
+		r := newMailRig(t, tg, stage{listener: "max_connections = 3"})
 		for _, c := range []struct{ name, say, want string }{
 			{"command line", tg.tag + "NOOP " + strings.Repeat("x", 9000) + "\r\n", tg.limit},
 			{"line without an end", tg.tag + "NOOP " + strings.Repeat("x", 20_000), tg.limit},
@@ -435,7 +434,6 @@ func TestMailLimits(t *testing.T) {
 			}
 			cl.Close()
 		}
-		r.bids(quiet, tg.later)
 		one, two, three := r.in("carl"), r.in("alice"), r.in("bob") // those who are in count too
 		raw, err := mailfake.DialConn(r.addr(), mailfake.ClientOptions{Timeout: patience})
 		if err != nil {
@@ -453,6 +451,20 @@ func TestMailLimits(t *testing.T) {
 			c.Close()
 		}
 	})
+}
+
+// Who does not log in in time hears so in the protocol's words. All of them wait at the same time.
+func TestMailTimeouts(t *testing.T) {
+	var rigs []*mailRig
+	var quiet []mailClient
+	for _, tg := range tongues {
+		r := newMailRig(t, tg, stage{listener: "preauth_timeout = \"300ms\""})
+		rigs, quiet = append(rigs, r), append(quiet, r.client())
+		r.answers(quiet[len(quiet)-1])
+	}
+	for i, r := range rigs {
+		r.bids(quiet[i], r.later)
+	}
 }
 
 // A client that is kicked or drained before its verdict hears so, and not that its password was wrong.
@@ -484,6 +496,7 @@ func TestMailFarewells(t *testing.T) {
 		r.kick("identifier=alice", 1)
 		heard("kicked", c)
 		waiting, quiet, down := waits(), r.client(), make(chan struct{})
+		r.answers(quiet) // its handshake is over at our end, too
 		r.stopped = true
 		go shutdown(r.proxy, t.Context(), down) // ends with the drain
 		heard("drained at login", waiting)
