@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -331,11 +332,12 @@ func TestPassThroughDown(t *testing.T) {
 // A session without an account ends with its destination, joined or still waiting, and at a drain.
 func TestPassThroughKick(t *testing.T) {
 	eachPassed(t, func(t *testing.T, tg tongue) {
-		hold := mailfake.Times(1, mailfake.Hang())
+		reached := make(chan struct{})
+		hold := mailfake.Times(1, mailfake.Chain(mailfake.Signal(reached), mailfake.Hang()))
 		r := newMailRig(t, tg, stage{legacyForwarding: "xclient", server: `backend_timeout = "60s"`,
 			onLegacy: mailfake.Options{XClient: mailfake.XClientDovecot, Hooks: on(mailfake.OnGreeting, hold)}})
 		waiting := r.raw()
-		r.await("the session that waits", func() bool { return r.legacy.Counts().Open == 1 })
+		r.awaitClosed("the session that waits", reached)
 		joined := r.smtp()
 		r.lands(joined, "legacy")
 		if got := r.must("GET", "/stats")["active_connections"]; got != 1.0 {
@@ -401,15 +403,17 @@ func TestPassThroughHalfClose(t *testing.T) {
 
 // Nothing of a pass-through stream is kept back: a backend that says nothing is left with the client's bytes.
 func TestPassThroughIsTransparent(t *testing.T) {
-	if mode.legacy != "plain" {
-		t.Skip("the backend of this one is a socket")
-	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	s := stage{legacyAddr: netip.MustParseAddrPort(ln.Addr().String())}
+	if mode.legacy != "plain" {
+		s.legacyTLS = "implicit"
+		ln = tls.NewListener(ln, mode.suites(&tls.Config{Certificates: []tls.Certificate{backendCertificate()}}))
+	}
 	defer ln.Close()
-	r := newMailRig(t, passed[0], stage{legacyAddr: netip.MustParseAddrPort(ln.Addr().String())})
+	r := newMailRig(t, passed[0], s)
 	c := r.raw()
 	back, err := ln.Accept()
 	if err != nil {
