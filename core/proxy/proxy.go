@@ -26,8 +26,13 @@ type Options struct {
 	LogWriter io.Writer
 	// Version is what the program calls itself.
 	Version string
+	// MaxLoginDelay bounds how long a refused login waits for its answer; 0: as SPEC 12 says.
+	MaxLoginDelay time.Duration
 	// Partial: a reload accepts keys whose feature is not built yet, as the start did.
 	Partial bool
+	// Resolve finds the addresses of a backend's name, in the order in which they are to be tried; nil: the system's
+	// configuration by Go's resolver.
+	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
 }
 
 // Proxy is a running proxy.
@@ -102,7 +107,7 @@ func (p *Proxy) build(cfg *config.Config) error {
 		p.closeRouter()
 		return err
 	}
-	p.dialer = newDialer(p.logger, p.cfg.Load)
+	p.dialer = newDialer(p.logger, p.o, p.cfg.Load)
 	if err := p.assemble(cfg, router); err != nil {
 		p.closeRouter()
 		p.security.close()
@@ -123,7 +128,8 @@ func (p *Proxy) assemble(cfg *config.Config, router *route.Router) error {
 	if p.engine, err = p.newEngine(cfg); err != nil {
 		return err
 	}
-	p.sessions, err = session.New(session.Options{Engine: p.engine, Dialer: p.dialer, Log: p.logger, Metrics: p.metrics, Policy: policy})
+	p.sessions, err = session.New(session.Options{Engine: p.engine, Dialer: p.dialer, Log: p.logger, Metrics: p.metrics, Policy: policy,
+		MaxLoginDelay: p.o.MaxLoginDelay})
 	if err != nil {
 		p.engine.Stop()
 	}

@@ -61,6 +61,7 @@ type home struct {
 	index               uint16
 	wrongServiceWarning *logx.Throttle
 	noXClientWarning    *logx.Throttle
+	ownListenerWarning  *logx.Throttle
 
 	breaker *health.Breaker
 
@@ -112,7 +113,8 @@ func (s *Sessions) Apply(p Policy) error {
 
 // newHome is a destination that has never been declared before.
 func (s *Sessions) newHome(name string, index uint16, limits health.Limits) *home {
-	h := &home{name: name, index: index, wrongServiceWarning: logx.Every(time.Second), noXClientWarning: logx.Every(time.Second)}
+	h := &home{name: name, index: index, wrongServiceWarning: logx.Every(time.Second), noXClientWarning: logx.Every(time.Second),
+		ownListenerWarning: logx.Every(time.Second)}
 	h.breaker = health.New(health.Options{Limits: limits, Changed: func(c health.Change) {
 		if c.Down {
 			s.o.Log.Warn("destination is down", logx.Destination, name, "failures", c.Failures, "sources", c.Sources, "host_level", c.HostLevel)
