@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -41,6 +42,8 @@ type Options struct {
 	// Stats and Draining are called from any goroutine.
 	Stats    func() Stats
 	Draining func() bool
+	// Metrics writes the Prometheus text (SPEC 10), from any goroutine; its errors are the writer's.
+	Metrics func(io.Writer)
 
 	// Log gets one info line per call that changes something, and warnings. Redactor makes identifiers fit for it.
 	Log      *slog.Logger
@@ -122,7 +125,7 @@ type Server struct {
 // New checks the options; nothing runs before Serve.
 func New(o Options) (*Server, error) {
 	switch {
-	case o.TLS == nil || o.Mappings == nil || o.Sessions == nil || o.Stats == nil || o.Draining == nil || o.Log == nil:
+	case o.TLS == nil || o.Mappings == nil || o.Sessions == nil || o.Stats == nil || o.Draining == nil || o.Metrics == nil || o.Log == nil:
 		return nil, errors.New("making the admin server: an option is missing")
 	case len(o.Token) == 0:
 		return nil, errors.New("making the admin server: no token")

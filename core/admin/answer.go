@@ -28,7 +28,16 @@ func answer(w http.ResponseWriter, status int, body any) {
 	w.Write(b.Bytes()) // a client that has gone is nobody's loss
 }
 
-// plain writes text, for the calls that are read by load balancers.
+// deliver answers a call that has worked out: with JSON, or with the text that the call has written itself.
+func deliver(w http.ResponseWriter, body any) {
+	if text, ok := body.(*bytes.Buffer); ok {
+		plain(w, http.StatusOK, text.String())
+		return
+	}
+	answer(w, http.StatusOK, body)
+}
+
+// plain writes text, for the calls that are read by load balancers and scrapers.
 func plain(w http.ResponseWriter, status int, text string) {
 	header(w, "text/plain; charset=utf-8")
 	w.WriteHeader(status)

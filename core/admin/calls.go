@@ -28,6 +28,9 @@ var calls = map[string]map[string]*call{
 	"/stats": {
 		http.MethodGet: {name: "GET /stats", quiet: true, do: (*Server).stats},
 	},
+	"/metrics": {
+		http.MethodGet: {name: "GET /metrics", quiet: true, do: (*Server).metrics},
+	},
 	"/mappings": {
 		http.MethodGet:    {name: "GET /mappings", params: []string{"identifier"}, quiet: true, do: (*Server).showMapping},
 		http.MethodPut:    {name: "PUT /mappings", params: []string{"identifier", "destination", "kick"}, writes: true, do: (*Server).putMapping},
@@ -102,7 +105,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, c *call, id strin
 	body, err := s.run(req, c, id)
 	status := http.StatusOK
 	if err == nil {
-		answer(w, status, body)
+		deliver(w, body)
 	} else {
 		status = s.refuse(w, err)
 	}

@@ -39,6 +39,17 @@ func TestCalls(t *testing.T) {
 	}
 }
 
+func TestMetrics(t *testing.T) {
+	b := newBench(t)
+	w := b.ask("GET", "/metrics")
+	if got := w.Body.String(); w.Code != http.StatusOK || got != "mailsplice_sessions 7\n" || !strings.HasPrefix(w.Header().Get("Content-Type"), "text/plain") {
+		t.Errorf("got %d %q, %q, want the text", w.Code, got, w.Header())
+	}
+	if w := b.ask("GET", "/metrics", withToken("")); w.Code != http.StatusUnauthorized {
+		t.Errorf("without token: got %d, want 401", w.Code)
+	}
+}
+
 func TestReloadOfSourceThatCannot(t *testing.T) {
 	wantAnswer(t, newBench(t).ask("POST", "/mappings/reload"), http.StatusOK, `{"reloaded":false}`)
 }

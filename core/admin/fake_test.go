@@ -132,6 +132,7 @@ func (b *bench) options(cfg *tls.Config) Options {
 		Sessions:         b.sessions,
 		Stats:            func() Stats { return Stats{CacheHits: 2, CacheMisses: 1, CacheEntries: 5, Connections: 7, Preauth: 4} },
 		Draining:         func() bool { return b.draining },
+		Metrics:          func(w io.Writer) { io.WriteString(w, "mailsplice_sessions 7\n") },
 		Log:              slog.New(slog.NewTextHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Redactor:         logx.NewRedactor(logx.Redacted),
 		Now:              func() time.Time { return b.now },

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"net/http"
@@ -59,6 +60,13 @@ func (s *Server) stats(*request) (any, error) {
 		UptimeSeconds:      int64(s.o.Now().Sub(s.started).Seconds()),
 		Draining:           s.o.Draining(),
 	}, nil
+}
+
+// metrics is the Prometheus text, whole: a scraper that reads slowly holds nothing but its own answer.
+func (s *Server) metrics(*request) (any, error) {
+	var text bytes.Buffer
+	s.o.Metrics(&text)
+	return &text, nil
 }
 
 // healthz needs no token and is not subject to the lockout: load balancers ask it.

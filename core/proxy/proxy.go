@@ -175,7 +175,7 @@ func (p *Proxy) openAdmin() error {
 	p.admin, err = admin.New(admin.Options{
 		TLS:   p.security.admin(),
 		Token: []byte(p.cfg.Admin.Token.Reveal()), LockoutThreshold: p.cfg.Admin.LockoutThreshold, LockoutDuration: p.cfg.Admin.LockoutDuration,
-		Mappings: m, Sessions: kicker{p.sessions}, Stats: p.stats, Draining: p.sessions.Draining,
+		Mappings: m, Sessions: kicker{p.sessions}, Stats: p.stats, Draining: p.sessions.Draining, Metrics: p.metrics.WritePrometheus,
 		Log: p.logger, Redactor: newRedactor(p.cfg),
 	})
 	if err != nil {
