@@ -175,8 +175,8 @@ func mappings(accounts []account) []byte {
 // proxyHost is the name in the proxy's certificate.
 const proxyHost = "mail.example.org"
 
-// certificate makes a self-signed leaf for ip and host, valid for a month.
-func certificate(ip netip.Addr, host string) (cert, key []byte, err error) {
+// certificate makes a self-signed leaf for ip, host and further addresses, valid for a month.
+func certificate(ip netip.Addr, host string, more ...netip.Addr) (cert, key []byte, err error) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, nil, err
@@ -190,6 +190,9 @@ func certificate(ip netip.Addr, host string) (cert, key []byte, err error) {
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		DNSNames:    []string{host}, IPAddresses: []net.IP{ip.AsSlice()},
 		BasicConstraintsValid: true,
+	}
+	for _, a := range more {
+		leaf.IPAddresses = append(leaf.IPAddresses, a.AsSlice())
 	}
 	der, err := x509.CreateCertificate(rand.Reader, leaf, leaf, &private.PublicKey, private)
 	if err != nil {
