@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // anyName as a subject means the same as Pair.Default.
@@ -98,6 +99,18 @@ func (c *Certificates) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certific
 		return cert, nil
 	}
 	return c.fallback, nil
+}
+
+// Expiry is when the pair of this name that is served now expires; zero if there is none.
+func (c *Certificates) Expiry(name string) time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range c.loaded {
+		if l := &c.loaded[i]; l.pair.Name == name && l.cert.Leaf != nil {
+			return l.cert.Leaf.NotAfter
+		}
+	}
+	return time.Time{}
 }
 
 // FallbackServes reports whether some client can be shown the generated certificate: there is no default, and not one

@@ -15,6 +15,7 @@ import (
 // Exit codes (SPEC 9).
 const (
 	exitConfig    = 1
+	exitFailed    = 1 // ctl, healthcheck: what was asked for did not work out
 	exitUsage     = 2
 	exitBind      = 3
 	exitImpatient = 130 // a second signal during the drain
@@ -76,7 +77,7 @@ func newRoot() *cobra.Command {
 	}
 	run := newRun()
 	root.RunE = func(cmd *cobra.Command, args []string) error { return serve(cmd, args, false) }
-	root.AddCommand(run, newCheck(), newDemo(), &cobra.Command{
+	root.AddCommand(run, newCheck(), newDemo(), newHealthcheck(), newCtl(), &cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 		Run: func(cmd *cobra.Command, _ []string) { fmt.Fprintln(cmd.OutOrStdout(), "mailsplice", version) },
 	})

@@ -35,7 +35,8 @@ const password = "open-sesame-71"
 type files struct {
 	t    *testing.T
 	dir  string
-	addr string // of its listener
+	addr string   // of its listener
+	env  []string // of serve
 }
 
 const conf = `
@@ -98,7 +99,7 @@ func TestExitCodes(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	partial := newFiles(t, 143, "[metrics]\nbind = \"127.0.0.1:9464\"\n")
+	partial := newFiles(t, 143, "[http]\nrelay_idle = \"1s\"\n")
 	for _, c := range []struct {
 		name string
 		in   *files
@@ -121,9 +122,9 @@ func TestExitCodes(t *testing.T) {
 		{"no such flag", f, nil, "run --nonsense conf", 2, "nonsense"},
 		{"too many", f, nil, "run a b", 2, ""},
 		{"taken port", f, nil, "run conf", 3, `listener "imap"`},
-		{"key that is not built, check", partial, nil, "check conf", 1, "metrics"},
-		{"key that is not built, run", partial, nil, "run conf", 1, "metrics"},
-		{"key that is not built, partial", partial, nil, "check --partial conf", 0, "metrics"},
+		{"key that is not built, check", partial, nil, "check conf", 1, "http"},
+		{"key that is not built, run", partial, nil, "run conf", 1, "http"},
+		{"key that is not built, partial", partial, nil, "check --partial conf", 0, "http"},
 	} {
 		cmd, out := c.in.program(c.env, strings.Fields(c.args)...)
 		cmd.Run()
@@ -142,7 +143,7 @@ type serving struct {
 
 func (f *files) serve(args ...string) *serving {
 	f.t.Helper()
-	cmd, out := f.program(nil, args...)
+	cmd, out := f.program(f.env, args...)
 	if err := cmd.Start(); err != nil {
 		f.t.Fatal(err)
 	}

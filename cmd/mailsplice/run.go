@@ -20,8 +20,8 @@ func newRun() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "run [FILE]",
 		Short: "Serve a configuration until SIGTERM or SIGINT",
-		Long: "Serves FILE, else $MAILSPLICE_CONFIG, else $PROXY_CONFIG. SIGTERM or SIGINT drains: sessions live up to\n" +
-			"shutdown_grace. A second signal exits at once.",
+		Long: "Serves FILE, else $MAILSPLICE_CONFIG, else $PROXY_CONFIG. SIGHUP reads it again. SIGTERM or SIGINT drains: sessions\n" +
+			"live up to shutdown_grace. A second signal exits at once.",
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return serve(cmd, args, partial) },
 	}
@@ -30,11 +30,14 @@ func newRun() *cobra.Command {
 }
 
 func newCheck() *cobra.Command {
-	var partial bool
+	var partial, probe bool
 	c := &cobra.Command{
 		Use:   "check [FILE]",
 		Short: "Check a configuration without serving it",
-		Args:  cobra.MaximumNArgs(1),
+		Long: "Reports every error and warning in FILE, else $MAILSPLICE_CONFIG, else $PROXY_CONFIG. With --probe it also connects to every\n" +
+			"leg of every destination as a login would, and shows certificate, capabilities and whether the backend takes the proxy's\n" +
+			"word about clients; the exit code is 1 if a leg does not do what the configuration asks of it.",
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, err := load(cmd.ErrOrStderr(), args, partial)
 			if err != nil {
@@ -44,11 +47,25 @@ func newCheck() *cobra.Command {
 				fmt.Fprintf(cmd.ErrOrStderr(), "warning: open file limit is %d, the configuration may need %d\n", limit, proxy.Descriptors(cfg))
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "%s: ok\n", cfg.Path)
-			return nil
+			if !probe {
+				return nil
+			}
+			return probeBackends(cfg, cmd.OutOrStdout())
 		},
 	}
 	partialFlag(c, &partial)
+	c.Flags().BoolVar(&probe, "probe", false, "also connect to every backend")
 	return c
+}
+
+// probeBackends is check --probe. A signal ends it.
+func probeBackends(cfg *config.Config, out io.Writer) error {
+	ctx, cancel := interruptible()
+	defer cancel()
+	if err := proxy.Probe(ctx, cfg, out); err != nil {
+		return &exitError{exitFailed, err}
+	}
+	return nil
 }
 
 func partialFlag(c *cobra.Command, partial *bool) {
@@ -97,16 +114,28 @@ func serve(cmd *cobra.Command, args []string, partial bool) error {
 	if err != nil {
 		return err
 	}
-	signals := make(chan os.Signal, 2)
+	signals, hangUps := make(chan os.Signal, 2), make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	defer signal.Stop(signals)
+	signal.Notify(hangUps, syscall.SIGHUP)
+	defer signal.Stop(hangUps)
 	proxy.LimitMemory()
-	p, err := proxy.Start(cfg, proxy.Options{LogWriter: cmd.ErrOrStderr(), Version: version})
+	p, err := proxy.Start(cfg, proxy.Options{LogWriter: cmd.ErrOrStderr(), Version: version, Partial: partial})
 	if err != nil {
 		return startError(err)
 	}
-	<-signals
-	return drain(p, signals)
+	notify(ready)
+	for {
+		select {
+		case <-hangUps:
+			notify(reloading())
+			_, _ = p.ReloadFile() // it has logged what is wrong
+			notify(ready)
+		case <-signals:
+			notify(stopping)
+			return drain(p, signals)
+		}
+	}
 }
 
 // drain shuts down; a second signal gives up on it.

@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -20,13 +21,14 @@ const (
 	maxConnections = 128              // accepted at once; the newest above it is closed unanswered
 	maxStreams     = 16               // concurrent HTTP/2 requests of a connection
 	maxHeaderBytes = 16 << 10         // request line and headers; three octets each for a 512-byte identifier fit easily
-	maxBodyBytes   = 64 << 10         // none of the calls takes a body so far
+	maxBodyBytes   = 64 << 10         // of a call that takes no body: whatever comes is ignored
 	headerTimeout  = 10 * time.Second // handshake, and request line and headers
 	requestTimeout = 30 * time.Second // a whole request; a store call has lookup_timeout, 5 s
 	idleTimeout    = 60 * time.Second // between two requests of a connection
 )
 
-// Options is what New needs. Everything is required unless it says otherwise.
+// Options is what New needs. Everything is required unless it says otherwise. Functions and interfaces are called by many
+// goroutines at once.
 type Options struct {
 	// TLS presents the certificates of SPEC 2.2. It is cloned; ALPN is set here.
 	TLS *tls.Config
@@ -39,77 +41,28 @@ type Options struct {
 
 	Mappings Mappings
 	Sessions Sessions
-	// Stats and Draining are called from any goroutine.
+	// Stats, Draining and Metrics, which writes the text of GET /metrics, are called from any goroutine.
 	Stats    func() Stats
 	Draining func() bool
-	// Metrics writes the Prometheus text (SPEC 10), from any goroutine; its errors are the writer's.
-	Metrics func(io.Writer)
+	Metrics  func(io.Writer)
+
+	// What this process may lack: the calls that need a nil one are answered with 501.
+	Bulk         Bulk
+	Listing      Listing
+	Connections  Connections
+	Holds        Holds
+	Destinations Destinations
+	// Unmapped lists identifiers lately routed to the default destination, the latest first, a bounded number.
+	Unmapped func() []Unmapped
+	// ReloadConfig reads the configuration again and swaps it in, or refuses it whole, with Problems that hold every error.
+	// It returns the keys that are different now and take a restart. ErrBusy: a reload is under way.
+	ReloadConfig func(context.Context) (restartNeeded []string, err error)
 
 	// Log gets one info line per call that changes something, and warnings. Redactor makes identifiers fit for it.
 	Log      *slog.Logger
 	Redactor *logx.Redactor
 	// Now is the clock of the lockout; nil means time.Now.
 	Now func() time.Time
-}
-
-// Mapping is what a look-up of one identifier says now.
-type Mapping struct {
-	Normalized  string // the form it is looked up in
-	Destination string // where a login would go
-	Default     bool   // no mapping: Destination is the default one
-	Cached      bool   // the cache holds a live answer
-}
-
-// Reload is what re-reading the mapping source changed. Reloaded is false for a source that cannot be re-read; the counts
-// are zero then.
-type Reload struct {
-	Reloaded                bool
-	Added, Changed, Removed int
-}
-
-// Mappings is what the mapping calls need. Identifiers come as the operator wrote them, well-formed by SPEC 4 point 2;
-// they are normalized but not cut at master separators. An error that wraps ErrInvalid is the caller's fault, ErrReadOnly
-// the configuration's, Problems the mapping file's; any other is a failure of the store. No error may carry credentials.
-type Mappings interface {
-	// Normalize is the form under which identifier is stored (SPEC 2.5), and the account its sessions are filed under,
-	// which has a domain where the configuration gives a default one (SPEC 2.6).
-	Normalize(identifier string) (stored, account string)
-	// Declared reports whether the configuration has this destination.
-	Declared(destination string) bool
-	// Writable reports whether the source takes Put and Delete.
-	Writable() bool
-	// Peek neither fills the cache nor counts.
-	Peek(ctx context.Context, identifier string) (Mapping, error)
-	// Put and Delete write and invalidate before they return.
-	Put(ctx context.Context, identifier, destination string) error
-	Delete(ctx context.Context, identifier string) (existed bool, err error)
-	Reload(ctx context.Context) (Reload, error)
-}
-
-// Kick selects sessions and logins in progress. At least one of Account and Destination is set; both must match.
-type Kick struct {
-	Account      string // as Mappings.Normalize gives it
-	Destination  string
-	SpareMasters bool // leave master-user sessions alone
-}
-
-// Sessions ends sessions. Kick returns how many it told to end and does not wait for them.
-type Sessions interface {
-	Kick(Kick) int
-}
-
-// Errors for implementations of Mappings.
-var (
-	ErrInvalid  = errors.New("invalid")
-	ErrReadOnly = errors.New("the mapping source is read-only")
-)
-
-// Problems is every bad line of a mapping file that was not loaded.
-type Problems []string
-
-// Error counts them; the answer lists them.
-func (p Problems) Error() string {
-	return fmt.Sprintf("mapping file: %d problems, nothing changed", len(p))
 }
 
 // Server is the admin API.
@@ -120,6 +73,10 @@ type Server struct {
 	lockout *lockout
 	refused *logx.Throttle // "token refused" lines
 	started time.Time
+	openapi json.RawMessage // immutable after New
+	pacer   *pacer
+	bulk    gate
+	listing gate
 }
 
 // New checks the options; nothing runs before Serve.
@@ -135,7 +92,8 @@ func New(o Options) (*Server, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	s := &Server{o: o, lockout: newLockout(o.LockoutThreshold, o.LockoutDuration), refused: logx.Every(time.Second), started: o.Now()}
+	s := &Server{o: o, lockout: newLockout(o.LockoutThreshold, o.LockoutDuration), refused: logx.Every(time.Second), started: o.Now(),
+		openapi: document(), pacer: newPacer(o.Sessions, o.Log), bulk: make(gate, maxBulks), listing: make(gate, maxListings)}
 	s.SetToken(o.Token)
 	s.o.Token = nil
 	s.http = s.newHTTP()
@@ -169,8 +127,10 @@ func (s *Server) Serve(ln net.Listener) error {
 	return fmt.Errorf("serving the admin API on %s: %w", ln.Addr(), err)
 }
 
-// Shutdown stops accepting and lets calls in progress finish until ctx ends; then it closes their connections.
+// Shutdown stops paced kicks and accepting, and lets calls in progress finish until ctx ends; then it closes their
+// connections.
 func (s *Server) Shutdown(ctx context.Context) error {
+	s.pacer.close()
 	err := s.http.Shutdown(ctx)
 	if err == nil {
 		return nil

@@ -9,44 +9,42 @@ import (
 // failure is the answer to every call that did not work out.
 type failure struct {
 	Error    string   `json:"error"`
-	Problems []string `json:"problems,omitempty"` // reload: every bad line
+	Problems []string `json:"problems,omitempty"` // of a file or body: everything wrong with it, up to maxProblems
 }
 
 // fail answers with an error text. The text must be fit for whoever got this far: without the token that is anybody.
 func fail(w http.ResponseWriter, status int, text string) { answer(w, status, failure{Error: text}) }
 
-// answer writes body as JSON.
+// text is an answer that is not JSON.
+type text struct {
+	media string
+	bytes []byte
+}
+
+// answer writes body as JSON, unless it is a text.
 func answer(w http.ResponseWriter, status int, body any) {
+	if t, ok := body.(text); ok {
+		put(w, status, t)
+		return
+	}
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false) // identifiers and store errors stay readable in a terminal
 	if err := e.Encode(body); err != nil {
 		panic("bug: an answer that is not JSON: " + err.Error())
 	}
-	header(w, "application/json")
+	put(w, status, text{jsonMedia, b.Bytes()})
+}
+
+func put(w http.ResponseWriter, status int, t text) {
+	header(w, t.media)
 	w.WriteHeader(status)
-	w.Write(b.Bytes()) // a client that has gone is nobody's loss
+	w.Write(t.bytes) // a client that has gone is nobody's loss
 }
 
-// deliver answers a call that has worked out: with JSON, or with the text that the call has written itself.
-func deliver(w http.ResponseWriter, body any) {
-	if text, ok := body.(*bytes.Buffer); ok {
-		plain(w, http.StatusOK, text.String())
-		return
-	}
-	answer(w, http.StatusOK, body)
-}
-
-// plain writes text, for the calls that are read by load balancers and scrapers.
-func plain(w http.ResponseWriter, status int, text string) {
-	header(w, "text/plain; charset=utf-8")
-	w.WriteHeader(status)
-	w.Write([]byte(text))
-}
-
-func header(w http.ResponseWriter, contentType string) {
+func header(w http.ResponseWriter, media string) {
 	h := w.Header()
-	h.Set("Content-Type", contentType)
+	h.Set("Content-Type", media)
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 }

@@ -14,50 +14,14 @@ import (
 	"mailsplice/core/logx"
 )
 
-// call is one row of SPEC 8's table.
-type call struct {
-	name   string   // for the log: no identifier is in it
-	params []string // what the query may hold
-	writes bool     // changes mappings: 501 when the source is read-only
-	quiet  bool     // changes nothing: logged at debug
-	do     func(*Server, *request) (any, error)
-}
-
-// calls by path and method. The kick call also answers at /connections/IDENTIFIER, see find.
-var calls = map[string]map[string]*call{
-	"/stats": {
-		http.MethodGet: {name: "GET /stats", quiet: true, do: (*Server).stats},
-	},
-	"/metrics": {
-		http.MethodGet: {name: "GET /metrics", quiet: true, do: (*Server).metrics},
-	},
-	"/mappings": {
-		http.MethodGet:    {name: "GET /mappings", params: []string{"identifier"}, quiet: true, do: (*Server).showMapping},
-		http.MethodPut:    {name: "PUT /mappings", params: []string{"identifier", "destination", "kick"}, writes: true, do: (*Server).putMapping},
-		http.MethodDelete: {name: "DELETE /mappings", params: []string{"identifier"}, writes: true, do: (*Server).deleteMapping},
-	},
-	"/mappings/reload": {
-		http.MethodPost: {name: "POST /mappings/reload", do: (*Server).reloadMappings},
-	},
-	"/connections/kick": {
-		http.MethodPost: {name: "POST /connections/kick", params: []string{"identifier", "destination", "master"}, do: (*Server).kick},
-	},
-}
-
-// alias is POST /connections/IDENTIFIER: the kick call with its identifier in the path.
-var alias = map[string]*call{
-	http.MethodPost: {name: "POST /connections/I", params: []string{"destination", "master"}, do: (*Server).kick},
-}
-
-// reserved are the calls below /connections that an identifier in the path cannot be mistaken for, those of SPEC 8 that
-// have no row yet among them: a hold must not turn into a kick.
-var reserved = []string{"kick", "delay", "hold"}
-
 // request is a call that passed the gates.
 type request struct {
 	*http.Request
+	w       http.ResponseWriter
 	query   query
-	account string // the identifier it was about, for the log; set by the call once it is known to be well-formed
+	sent    bool        // the call has begun to answer by itself
+	account string      // the identifier it is about, for the log; well-formed
+	notes   []slog.Attr // what else the log should know
 }
 
 // statusError is an error with the status it is answered with.
@@ -70,20 +34,16 @@ func badRequest(err error) error { return statusError{http.StatusBadRequest, err
 
 // ServeHTTP takes one request through the gates in the order of SPEC 8.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	defer s.recovered(w)
+	req := &request{Request: r, w: w}
+	defer s.recovered(req)
 	path := strings.TrimSuffix(r.URL.EscapedPath(), "/")
-	if path == "/healthz" {
-		s.healthz(w, r)
+	if path == healthPath {
+		healthz(w, r, s.o.Draining)
 		return
 	}
 	if !s.admit(w, r) {
 		return
 	}
-	if r.ContentLength > maxBodyBytes {
-		turnAway(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("a body of more than %d bytes", maxBodyBytes))
-		return
-	}
-	r.Body = http.MaxBytesReader(w, r.Body, maxBodyBytes)
 	methods, id := find(path)
 	if methods == nil {
 		fail(w, http.StatusNotFound, "no such call")
@@ -91,34 +51,57 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	c := methods[method(r)]
 	if c == nil {
-		w.Header().Set("Allow", allowed(methods))
-		fail(w, http.StatusMethodNotAllowed, fmt.Sprintf("method %q is not allowed here", r.Method))
+		notAllowed(w, r, allowed(methods))
 		return
 	}
-	s.serve(w, r, c, id)
+	most := max(c.maxBody, maxBodyBytes)
+	if r.ContentLength > most {
+		turnAway(w, http.StatusRequestEntityTooLarge, bodyTooLarge(most).Error())
+		return
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, most)
+	s.serve(req, c, id)
+}
+
+func bodyTooLarge(most int64) error {
+	return statusError{http.StatusRequestEntityTooLarge, fmt.Errorf("a body of more than %d bytes", most)}
+}
+
+func notAllowed(w http.ResponseWriter, r *http.Request, allow string) {
+	w.Header().Set("Allow", allow)
+	fail(w, http.StatusMethodNotAllowed, fmt.Sprintf("method %q is not allowed here", r.Method))
 }
 
 // serve is the part of the way that depends on the call; id is the identifier from the path, if that holds one.
-func (s *Server) serve(w http.ResponseWriter, r *http.Request, c *call, id string) {
+func (s *Server) serve(r *request, c *call, id string) {
 	start := s.o.Now()
-	req := &request{Request: r}
-	body, err := s.run(req, c, id)
+	body, err := s.run(r, c, id)
 	status := http.StatusOK
-	if err == nil {
-		deliver(w, body)
-	} else {
-		status = s.refuse(w, err)
-	}
-	attrs := []slog.Attr{slog.String(logx.Call, c.name), slog.Int(logx.Status, status), slog.Any(logx.Client, clientOf(r)),
-		slog.Duration(logx.Duration, s.o.Now().Sub(start))}
-	if req.account != "" {
-		attrs = append(attrs, slog.String(logx.Account, s.o.Redactor.Account(req.account)))
-	}
-	level := slog.LevelInfo
 	switch {
-	case status == http.StatusInternalServerError && r.Context().Err() == nil: // else it failed because the client left
+	case r.sent:
+	case err == nil:
+		answer(r.w, status, body)
+	default:
+		status = s.refuse(r.w, err)
+	}
+	attrs := []slog.Attr{slog.String(logx.Call, c.name()), slog.Int(logx.Status, status), slog.Any(logx.Client, clientOf(r.Request)),
+		slog.Duration(logx.Duration, s.o.Now().Sub(start))}
+	if r.account != "" {
+		attrs = append(attrs, slog.String(logx.Account, s.o.Redactor.Account(r.account)))
+	}
+	s.log(r, c, status, err, append(attrs, r.notes...))
+	if r.sent && err != nil {
+		panic(http.ErrAbortHandler) // the client must not take half an answer for the whole
+	}
+}
+
+func (s *Server) log(r *request, c *call, status int, err error, attrs []slog.Attr) {
+	level := slog.LevelInfo
+	failed := status == http.StatusInternalServerError || r.sent && err != nil
+	switch {
+	case failed && r.Context().Err() == nil: // else it failed because the client left
 		level = slog.LevelError
-		attrs = append(attrs, slog.String(logx.Err, s.scrub(err, req.account)))
+		attrs = append(attrs, slog.String(logx.Err, s.scrub(err, r.account)))
 	case c.quiet:
 		level = slog.LevelDebug
 	}
@@ -126,17 +109,33 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, c *call, id strin
 }
 
 func (s *Server) run(r *request, c *call, id string) (body any, err error) {
-	if c.writes && !s.o.Mappings.Writable() {
-		return nil, ErrReadOnly
+	if c.needs != nil {
+		if err := c.needs(s); err != nil {
+			return nil, err
+		}
 	}
 	if r.query, err = parseQuery(r.URL.RawQuery, c.params); err != nil {
 		return nil, badRequest(err)
 	}
-	if id != "" {
+	params := c.params
+	if c == alias {
 		r.query["identifier"] = id
+		params = append([]param{identifier}, params...)
+	}
+	if who := r.query["identifier"]; checkIdentifier(who) == nil {
+		r.account = who // whatever else is wrong, the log tells whom the call was about
+	}
+	if err := r.query.check(params); err != nil {
+		return nil, badRequest(err)
 	}
 	return c.do(s, r)
 }
+
+// maxProblems bounds how many are listed in an answer.
+const maxProblems = 1000
+
+// retryBusy is what a client is told to wait after a 503, in seconds: a bulk write or an export may well take that long.
+const retryBusy = "5"
 
 // refuse answers with what err stands for.
 func (s *Server) refuse(w http.ResponseWriter, err error) int {
@@ -148,8 +147,14 @@ func (s *Server) refuse(w http.ResponseWriter, err error) int {
 		status = known.status
 	case errors.As(err, &problems), errors.Is(err, ErrInvalid):
 		status = http.StatusBadRequest
-	case errors.Is(err, ErrReadOnly):
+	case errors.Is(err, ErrReadOnly), errors.Is(err, ErrNoList):
 		status = http.StatusNotImplemented
+	case errors.Is(err, ErrBusy):
+		status = http.StatusServiceUnavailable
+		w.Header().Set("Retry-After", retryBusy)
+	}
+	if more := len(problems) - maxProblems; more > 0 {
+		problems = append(slices.Clip(problems[:maxProblems]), fmt.Sprintf("and %d more", more))
 	}
 	answer(w, status, failure{Error: err.Error(), Problems: problems})
 	return status
@@ -174,14 +179,14 @@ func (s *Server) scrub(err error, account string) string {
 // identifier may hold a slash.
 func find(path string) (methods map[string]*call, id string) {
 	rest, below := strings.CutPrefix(path, "/connections/")
-	if !below || slices.Contains(reserved, rest) {
-		return calls[path], ""
+	if m := calls[path]; m != nil || !below {
+		return m, ""
 	}
 	id, err := url.PathUnescape(rest)
 	if err != nil || id == "" || strings.Contains(rest, "/") {
 		return nil, ""
 	}
-	return alias, id
+	return aliasCalls, id
 }
 
 // method takes HEAD for GET; net/http leaves out the body.
@@ -205,9 +210,17 @@ func allowed(methods map[string]*call) string {
 }
 
 // recovered makes a panic in a call a failure of that call.
-func (s *Server) recovered(w http.ResponseWriter) {
-	if p := recover(); p != nil {
-		s.o.Log.Error("admin call panicked", slog.Any(logx.Err, p), slog.String(logx.Stack, string(debug.Stack())))
-		fail(w, http.StatusInternalServerError, "internal error")
+func (s *Server) recovered(r *request) {
+	p := recover()
+	switch {
+	case p == nil:
+		return
+	case p == http.ErrAbortHandler: // net/http's word for breaking the connection off
+		panic(p)
 	}
+	s.o.Log.Error("admin call panicked", slog.Any(logx.Err, p), slog.String(logx.Stack, string(debug.Stack())))
+	if r.sent {
+		panic(http.ErrAbortHandler)
+	}
+	fail(r.w, http.StatusInternalServerError, "internal error")
 }

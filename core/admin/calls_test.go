@@ -29,6 +29,21 @@ func TestCalls(t *testing.T) {
 		{"reload", "POST", "/mappings/reload", `{"reloaded":true,"added":1,"changed":0,"removed":2}`},
 		{"kick", "POST", "/connections/kick?identifier=Alice@example.org", `{"kicked":3}`},
 		{"kick alias", "POST", "/connections/alice@example.org", `{"kicked":3}`},
+		{"destinations", "GET", "/destinations", `{"destinations":[{"destination":"old","consecutive_failures":0,"failure_sources":0,"host_level_failure":false,"down":false,"down_for_s":0,"sessions":12},{"destination":"new","consecutive_failures":7,"failure_sources":3,"host_level_failure":true,"down":true,"down_for_s":90,"sessions":0}]}`},
+		{"reset", "POST", "/destinations/reset?destination=new", `{"destination":"new","reset":true}`},
+		{"invalidate one", "POST", "/cache/invalidate?identifier=Alice", `{"identifier":"Alice","normalized":"alice","all":false}`},
+		{"invalidate all", "POST", "/cache/invalidate", `{"all":true}`},
+		{"summary", "GET", "/mappings/summary", `{"destinations":{"new":1},"undeclared":0,"total":1}`},
+		{"nobody unmapped", "GET", "/mappings/unmapped", `{"unmapped":[]}`},
+		{"no connections", "GET", "/connections", `{"connections":[],"total":0}`},
+		{"delay", "POST", "/connections/delay?identifier=Alice&seconds=20", `{"identifier":"Alice","seconds":20,"clamped":false}`},
+		{"longest delay", "POST", "/connections/delay?identifier=Alice&seconds=300", `{"identifier":"Alice","seconds":300,"clamped":false}`},
+		{"clamped delay", "POST", "/connections/delay?identifier=Alice&seconds=301", `{"identifier":"Alice","seconds":300,"clamped":true}`},
+		{"delay beyond all numbers", "POST", "/connections/delay?identifier=Alice&seconds=99999999999999999999999", `{"identifier":"Alice","seconds":300,"clamped":true}`},
+		{"no delay", "POST", "/connections/delay?identifier=Alice&seconds=0", `{"identifier":"Alice","seconds":0,"clamped":false}`},
+		{"hold", "POST", "/connections/hold?identifier=Alice&seconds=86400", `{"identifier":"Alice","seconds":86400}`},
+		{"no hold", "POST", "/connections/hold?identifier=Alice&seconds=0", `{"identifier":"Alice","seconds":0}`},
+		{"configuration", "POST", "/config/reload", `{"reloaded":true,"restart_needed":[]}`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -36,17 +51,6 @@ func TestCalls(t *testing.T) {
 			b.mappings.reload = Reload{Reloaded: true, Added: 1, Removed: 2}
 			wantAnswer(t, b.ask(tt.method, tt.target), http.StatusOK, tt.want)
 		})
-	}
-}
-
-func TestMetrics(t *testing.T) {
-	b := newBench(t)
-	w := b.ask("GET", "/metrics")
-	if got := w.Body.String(); w.Code != http.StatusOK || got != "mailsplice_sessions 7\n" || !strings.HasPrefix(w.Header().Get("Content-Type"), "text/plain") {
-		t.Errorf("got %d %q, %q, want the text", w.Code, got, w.Header())
-	}
-	if w := b.ask("GET", "/metrics", withToken("")); w.Code != http.StatusUnauthorized {
-		t.Errorf("without token: got %d, want 401", w.Code)
 	}
 }
 
@@ -74,6 +78,8 @@ func TestKickSelects(t *testing.T) {
 		{"both", "POST", "/connections/kick?identifier=a@b&destination=old", Kick{Account: "a@b", Destination: "old"}},
 		{"masters spared", "POST", "/connections/kick?identifier=a@b&master=false", Kick{Account: "a@b", SpareMasters: true}},
 		{"masters too", "POST", "/connections/kick?identifier=a@b&master=true", Kick{Account: "a@b"}},
+		{"at a rate", "POST", "/connections/kick?destination=old&rate=100000", Kick{Destination: "old"}},
+		{"called hold", "POST", "/connections/%68old", Kick{Account: "hold@example.org"}},
 		{"called kick", "POST", "/connections/kick?identifier=kick", Kick{Account: "kick@example.org"}},
 		{"alias", "POST", "/connections/bob@example.org", Kick{Account: "bob@example.org"}},
 		{"alias with slash and plus", "POST", "/connections/a%2Fb+c@example.org/", Kick{Account: "a/b+c@example.org"}},
@@ -100,10 +106,12 @@ func TestRefused(t *testing.T) {
 	}{
 		{"root", "GET", "/", 404, `{"error":"no such call"}`},
 		{"unknown", "GET", "/nothing", 404, `{"error":"no such call"}`},
-		{"later", "GET", "/destinations", 404, `{"error":"no such call"}`},
-		{"hold is no identifier", "POST", "/connections/hold?identifier=a&seconds=1", 404, `{"error":"no such call"}`},
-		{"delay is no identifier", "POST", "/connections/delay", 404, `{"error":"no such call"}`},
-		{"alias without identifier", "POST", "/connections/", 404, `{"error":"no such call"}`},
+		{"hold is no identifier", "POST", "/connections/hold", 400, `{"error":"missing parameter \"identifier\""}`},
+		{"delay is no identifier", "POST", "/connections/delay", 400, `{"error":"missing parameter \"identifier\""}`},
+		{"alias without identifier", "POST", "/connections/", 405, `{"error":"method \"POST\" is not allowed here"}`},
+		{"alias of nobody", "POST", "/connections//", 404, `{"error":"no such call"}`},
+		{"below a call", "GET", "/mappings/export/x", 404, `{"error":"no such call"}`},
+		{"two slashes", "GET", "/stats//", 404, `{"error":"no such call"}`},
 		{"alias with a bare slash", "POST", "/connections/a/b", 404, `{"error":"no such call"}`},
 		{"method of mappings", "POST", "/mappings?identifier=a", 405, `{"error":"method \"POST\" is not allowed here"}`},
 		{"method of alias", "DELETE", "/connections/a", 405, `{"error":"method \"DELETE\" is not allowed here"}`},
@@ -115,7 +123,23 @@ func TestRefused(t *testing.T) {
 		{"nothing to kick", "POST", "/connections/kick", 400, `{"error":"missing parameter \"identifier\" or \"destination\""}`},
 		{"kick with empty identifier", "POST", "/connections/kick?identifier=&destination=old", 400, `{"error":"missing parameter \"identifier\""}`},
 		{"kick with empty destination", "POST", "/connections/kick?identifier=a&destination=", 400, `{"error":"parameter \"destination\" is empty"}`},
-		{"rate is later", "POST", "/connections/kick?destination=old&rate=5", 400, `{"error":"unknown parameter \"rate\""}`},
+		{"rate of nothing", "POST", "/connections/kick?destination=old&rate=0", 400, `{"error":"parameter \"rate\": found \"0\", allowed a whole number from 1 to 100000"}`},
+		{"rate too high", "POST", "/connections/kick?destination=old&rate=100001", 400, `{"error":"parameter \"rate\": found \"100001\", allowed a whole number from 1 to 100000"}`},
+		{"rate with a point", "POST", "/connections/kick?destination=old&rate=0.5", 400, `{"error":"parameter \"rate\": found \"0.5\", allowed a whole number from 1 to 100000"}`},
+		{"rate with a sign", "POST", "/connections/kick?destination=old&rate=+5", 400, `{"error":"parameter \"rate\": found \"+5\", allowed a whole number from 1 to 100000"}`},
+		{"rate without a number", "POST", "/connections/a?rate=", 400, `{"error":"parameter \"rate\": found \"\", allowed a whole number from 1 to 100000"}`},
+		{"negative limit", "GET", "/connections?limit=-1", 400, `{"error":"parameter \"limit\": found \"-1\", allowed a whole number from 0"}`},
+		{"sessions of an empty identifier", "GET", "/connections?identifier=", 400, `{"error":"missing parameter \"identifier\""}`},
+		{"sessions of an empty destination", "GET", "/connections?destination=", 400, `{"error":"parameter \"destination\" is empty"}`},
+		{"cache of an empty identifier", "POST", "/cache/invalidate?identifier=", 400, `{"error":"missing parameter \"identifier\""}`},
+		{"delay without seconds", "POST", "/connections/delay?identifier=a", 400, `{"error":"missing parameter \"seconds\""}`},
+		{"delay for ever", "POST", "/connections/delay?identifier=a&seconds=forever", 400, `{"error":"parameter \"seconds\": found \"forever\", allowed a whole number from 0"}`},
+		{"delay back in time", "POST", "/connections/delay?identifier=a&seconds=-1", 400, `{"error":"parameter \"seconds\": found \"-1\", allowed a whole number from 0"}`},
+		{"hold without seconds", "POST", "/connections/hold?identifier=a&seconds=", 400, `{"error":"missing parameter \"seconds\""}`},
+		{"hold for more than a day", "POST", "/connections/hold?identifier=a&seconds=86401", 400, `{"error":"parameter \"seconds\": found \"86401\", allowed a whole number from 0 to 86400"}`},
+		{"reset without destination", "POST", "/destinations/reset", 400, `{"error":"missing parameter \"destination\""}`},
+		{"reset of a stranger", "POST", "/destinations/reset?destination=x", 404, `{"error":"no destination \"x\" is configured"}`},
+		{"bulk flag", "POST", "/mappings/bulk?kick=1", 400, `{"error":"parameter \"kick\": found \"1\", allowed true, false"}`},
 		{"alias with another identifier", "POST", "/connections/a?identifier=b", 400, `{"error":"unknown parameter \"identifier\""}`},
 		{"mistyped parameter", "PUT", "/mappings?identifier=a&destination=new&kik=true", 400, `{"error":"unknown parameter \"kik\""}`},
 		{"flag", "PUT", "/mappings?identifier=a&destination=new&kick=yes", 400, `{"error":"parameter \"kick\": found \"yes\", allowed true, false"}`},
@@ -134,8 +158,9 @@ func TestRefused(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			b := newBench(t)
 			wantAnswer(t, b.ask(tt.method, tt.target), tt.status, tt.want)
-			if len(b.sessions.kicks) != 0 || len(b.mappings.entries) != 1 {
-				t.Errorf("it had an effect: kicks %v, mappings %v", b.sessions.kicks, b.mappings.entries)
+			m, c := b.mappings, b.sessions
+			if len(c.kicks)+len(c.held)+len(c.asked)+len(m.bulks)+len(m.forgot) != 0 || len(m.entries) != 1 {
+				t.Errorf("it had an effect: %v, %v", c, m)
 			}
 		})
 	}
@@ -149,6 +174,8 @@ func TestAllow(t *testing.T) {
 		{"reload", "GET", "/mappings/reload", "POST"},
 		{"kick", "GET", "/connections/kick", "POST"},
 		{"alias", "GET", "/connections/a", "POST"},
+		{"connections", "DELETE", "/connections", "GET, HEAD"},
+		{"delay", "HEAD", "/connections/delay", "POST"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -174,7 +201,7 @@ func TestStoreErrors(t *testing.T) {
 		{"reload", "POST", "/mappings/reload", errors.New("reading the file: gone"), 500, `{"error":"reading the file: gone"}`},
 		{"put refused by the store", "PUT", "/mappings?identifier=%23a&destination=new", fmt.Errorf("%w: it begins with #", ErrInvalid), 400, `{"error":"invalid: it begins with #"}`},
 		{"put read-only after all", "PUT", "/mappings?identifier=a&destination=new", ErrReadOnly, 501, `{"error":"the mapping source is read-only"}`},
-		{"bad lines", "POST", "/mappings/reload", fmt.Errorf("reloading: %w", Problems{"m.tsv:1: one field", "m.tsv:7: one field"}), 400, `{"error":"reloading: mapping file: 2 problems, nothing changed","problems":["m.tsv:1: one field","m.tsv:7: one field"]}`},
+		{"bad lines", "POST", "/mappings/reload", fmt.Errorf("reloading: %w", Problems{"m.tsv:1: one field", "m.tsv:7: one field"}), 400, `{"error":"reloading: refused as a whole, nothing changed","problems":["m.tsv:1: one field","m.tsv:7: one field"]}`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -248,8 +275,11 @@ func TestLogLines(t *testing.T) {
 		want                 []string // parts of the line
 	}{
 		{"a change", "PUT", "/mappings?identifier=Alice@example.org&destination=new", []string{"level=INFO", `msg="admin call"`, `call="PUT /mappings"`, "status=200", "client=192.0.2.1", "account=Al~"}},
-		{"a kick by path", "POST", "/connections/alice@example.org", []string{"level=INFO", `call="POST /connections/I"`, "account=al~"}},
+		{"a kick by path", "POST", "/connections/alice@example.org", []string{"level=INFO", `call="POST /connections/{identifier}"`, "count=3", "account=al~"}},
 		{"a refused change", "PUT", "/mappings?identifier=alice", []string{"level=INFO", "status=400", "account=al~"}},
+		{"a kick of a destination", "POST", "/connections/kick?destination=old", []string{"level=INFO", "destination=old", "count=3"}},
+		{"a reset", "POST", "/destinations/reset?destination=old", []string{"level=INFO", "destination=old", "status=200"}},
+		{"an export", "GET", "/mappings/export", []string{"level=DEBUG", "count=1", "status=200"}},
 		{"a question", "GET", "/mappings?identifier=alice", []string{"level=DEBUG", "account=al~"}},
 	}
 	for _, tt := range tests {

@@ -1,6 +1,12 @@
 package admin
 
-import "fmt"
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"mailsplice/core/logx"
+)
 
 type mappingShown struct {
 	Identifier      string `json:"identifier"`
@@ -11,15 +17,11 @@ type mappingShown struct {
 }
 
 func (s *Server) showMapping(r *request) (any, error) {
-	id, err := r.identifier()
+	m, err := s.o.Mappings.Peek(r.Context(), r.account)
 	if err != nil {
 		return nil, err
 	}
-	m, err := s.o.Mappings.Peek(r.Context(), id)
-	if err != nil {
-		return nil, err
-	}
-	return mappingShown{id, m.Normalized, m.Destination, m.Default, m.Cached}, nil
+	return mappingShown{r.account, m.Normalized, m.Destination, m.Default, m.Cached}, nil
 }
 
 type mappingPut struct {
@@ -30,31 +32,25 @@ type mappingPut struct {
 }
 
 func (s *Server) putMapping(r *request) (any, error) {
-	id, err := r.identifier()
-	if err != nil {
-		return nil, err
-	}
-	destination, err := r.query.required("destination")
-	if err != nil {
-		return nil, badRequest(err)
-	}
-	kick, err := r.query.flag("kick", false)
-	if err != nil {
-		return nil, badRequest(err)
-	}
+	destination := r.query["destination"]
 	if !s.o.Mappings.Declared(destination) {
-		return nil, badRequest(fmt.Errorf("no destination %q is configured", destination))
+		return nil, badRequest(undeclared(destination))
 	}
-	if err := s.o.Mappings.Put(r.Context(), id, destination); err != nil {
+	r.notes = append(r.notes, slog.String(logx.Destination, destination))
+	if err := s.o.Mappings.Put(r.Context(), r.account, destination); err != nil {
 		return nil, err
 	}
-	stored, account := s.o.Mappings.Normalize(id)
-	put := mappingPut{Identifier: id, Normalized: stored, Destination: destination}
-	if kick {
+	stored, account := s.o.Mappings.Normalize(r.account)
+	put := mappingPut{Identifier: r.account, Normalized: stored, Destination: destination}
+	if r.query["kick"] == "true" {
 		n := s.o.Sessions.Kick(Kick{Account: account})
 		put.Kicked = &n
 	}
 	return put, nil
+}
+
+func undeclared(destination string) error {
+	return fmt.Errorf("no destination %q is configured", destination)
 }
 
 type mappingDeleted struct {
@@ -64,16 +60,12 @@ type mappingDeleted struct {
 }
 
 func (s *Server) deleteMapping(r *request) (any, error) {
-	id, err := r.identifier()
+	existed, err := s.o.Mappings.Delete(r.Context(), r.account)
 	if err != nil {
 		return nil, err
 	}
-	existed, err := s.o.Mappings.Delete(r.Context(), id)
-	if err != nil {
-		return nil, err
-	}
-	stored, _ := s.o.Mappings.Normalize(id)
-	return mappingDeleted{id, stored, existed}, nil
+	stored, _ := s.o.Mappings.Normalize(r.account)
+	return mappingDeleted{r.account, stored, existed}, nil
 }
 
 type reloaded struct {
@@ -91,12 +83,41 @@ func (s *Server) reloadMappings(r *request) (any, error) {
 	return reloaded{true, &n.Added, &n.Changed, &n.Removed}, nil
 }
 
-// identifier is the one the call is about, remembered for the log.
-func (r *request) identifier() (string, error) {
-	id, err := r.query.identifier()
-	if err != nil {
-		return "", badRequest(err)
-	}
-	r.account = id
-	return id, nil
+type unmappedShown struct {
+	Unmapped []unmappedEntry `json:"unmapped"`
 }
+
+type unmappedEntry struct {
+	Identifier string `json:"identifier"`
+	Seen       string `json:"seen" format:"date-time"`
+}
+
+func (s *Server) showUnmapped(*request) (any, error) {
+	shown := unmappedShown{Unmapped: []unmappedEntry{}}
+	for _, u := range s.o.Unmapped() {
+		shown.Unmapped = append(shown.Unmapped, unmappedEntry{u.Identifier, stamp(u.Seen)})
+	}
+	return shown, nil
+}
+
+// stamp writes a time as the API shows it, RFC 3339 in UTC.
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+type invalidated struct {
+	Identifier string `json:"identifier,omitempty"`
+	Normalized string `json:"normalized,omitempty"`
+	All        bool   `json:"all"`
+}
+
+func (s *Server) invalidate(r *request) (any, error) {
+	if r.account == "" {
+		s.o.Mappings.InvalidateAll()
+		return invalidated{All: true}, nil
+	}
+	s.o.Mappings.Invalidate(r.account)
+	stored, _ := s.o.Mappings.Normalize(r.account)
+	return invalidated{Identifier: r.account, Normalized: stored}, nil
+}
+
+// counted notes for the log how many the call was about.
+func (r *request) counted(n int) { r.notes = append(r.notes, slog.Int(logx.Count, n)) }

@@ -3,6 +3,7 @@ package admin
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/url"
 	"slices"
 	"strconv"
@@ -14,12 +15,31 @@ import (
 // maxIdentifierBytes as for logins (SPEC 4 point 2).
 const maxIdentifierBytes = 512
 
-// query is the parameters of a request.
+// kind is what a parameter holds.
+type kind uint8
+
+const (
+	anIdentifier kind = iota + 1 // SPEC 4 point 2
+	aName                        // of a destination; any text that is not empty
+	aFlag                        // true or false
+	aNumber                      // a whole number from lowest to highest
+)
+
+// param is one parameter that a call takes.
+type param struct {
+	name            string
+	kind            kind
+	required        bool
+	lowest, highest uint64 // of a number; highest 0: no bound, what does not fit counts as the largest there is
+	about           string // for the document
+}
+
+// query is the parameters of a request. Once a call sees it, every value has passed its param's check.
 type query map[string]string
 
 // parseQuery splits and decodes raw. Values are percent-decoded only: `+` is a plus, as in alice+lists@example.org (SPEC
 // 8). Parameters outside known, and repeated ones, are errors.
-func parseQuery(raw string, known []string) (query, error) {
+func parseQuery(raw string, known []param) (query, error) {
 	q := make(query)
 	for pair := range strings.SplitSeq(raw, "&") {
 		if pair == "" {
@@ -34,7 +54,7 @@ func parseQuery(raw string, known []string) (query, error) {
 		if err != nil {
 			return nil, fmt.Errorf("parameter %q: %w", key, err)
 		}
-		if !slices.Contains(known, key) {
+		if !slices.ContainsFunc(known, func(p param) bool { return p.name == key }) {
 			return nil, fmt.Errorf("unknown parameter %q", key)
 		}
 		if _, twice := q[key]; twice {
@@ -45,33 +65,72 @@ func parseQuery(raw string, known []string) (query, error) {
 	return q, nil
 }
 
-// required is the value of key, which must be there and not be empty.
-func (q query) required(key string) (string, error) {
-	if q[key] == "" {
-		return "", fmt.Errorf("missing parameter %q", key)
+// check holds the parameters against what the call takes, in the order of its row.
+func (q query) check(params []param) error {
+	for _, p := range params {
+		value, given := q[p.name]
+		switch {
+		case p.required && value == "", given && value == "" && p.kind == anIdentifier:
+			return fmt.Errorf("missing parameter %q", p.name)
+		case given:
+			if err := p.check(value); err != nil {
+				return fmt.Errorf("parameter %q%w", p.name, err)
+			}
+		}
 	}
-	return q[key], nil
+	return nil
 }
 
-// identifier is a well-formed identifier under the key of that name.
-func (q query) identifier() (string, error) {
-	id, err := q.required("identifier")
+// check returns an error whose text continues that of query.check.
+func (p param) check(value string) error {
+	switch p.kind {
+	case anIdentifier:
+		if err := checkIdentifier(value); err != nil {
+			return fmt.Errorf(": %w", err)
+		}
+	case aName:
+		if value == "" {
+			return errors.New(" is empty") // it would not narrow anything down
+		}
+	case aFlag:
+		if value != "true" && value != "false" {
+			return fmt.Errorf(": found %q, allowed true, false", value)
+		}
+	case aNumber:
+		n, ok := number(value)
+		if !ok || n < p.lowest || p.highest > 0 && n > p.highest {
+			return fmt.Errorf(": found %q, allowed %s", value, p.span())
+		}
+	}
+	return nil
+}
+
+// span words the bounds of a number.
+func (p param) span() string {
+	if p.highest == 0 {
+		return fmt.Sprintf("a whole number from %d", p.lowest)
+	}
+	return fmt.Sprintf("a whole number from %d to %d", p.lowest, p.highest)
+}
+
+// number reads decimal digits; what does not fit is the largest number.
+func number(text string) (uint64, bool) {
+	if text == "" || strings.Trim(text, "0123456789") != "" {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
 	if err != nil {
-		return "", err
+		return math.MaxUint64, true
 	}
-	return id, checkIdentifier(id)
+	return n, true
 }
 
-// flag is a true or false under key, or what it is when absent.
-func (q query) flag(key string, absent bool) (bool, error) {
-	text, ok := q[key]
-	if !ok {
-		return absent, nil
+// number is the value under key, at most highest, or absent when it is not given.
+func (q query) number(key string, absent, highest uint64) uint64 {
+	if n, ok := number(q[key]); ok {
+		return min(n, highest)
 	}
-	if text != "true" && text != "false" {
-		return false, fmt.Errorf("parameter %q: found %q, allowed true, false", key, text)
-	}
-	return strconv.ParseBool(text)
+	return absent
 }
 
 // checkIdentifier applies the rule that logins are held to (SPEC 4 point 2): what can never log in is never mapped, and a
@@ -79,11 +138,11 @@ func (q query) flag(key string, absent bool) (bool, error) {
 func checkIdentifier(id string) error {
 	switch {
 	case len(id) > maxIdentifierBytes:
-		return fmt.Errorf("parameter \"identifier\": %d bytes, allowed %d", len(id), maxIdentifierBytes)
+		return fmt.Errorf("%d bytes, allowed %d", len(id), maxIdentifierBytes)
 	case !utf8.ValidString(id):
-		return errors.New("parameter \"identifier\": not UTF-8")
+		return errors.New("not UTF-8")
 	case strings.ContainsFunc(id, barred):
-		return errors.New("parameter \"identifier\": holds a space, a quote or a control character")
+		return errors.New("holds a space, a quote or a control character")
 	}
 	return nil
 }

@@ -22,6 +22,7 @@ func TestNewRefuses(t *testing.T) {
 	}{
 		{"no TLS", func(o *Options) { o.TLS = nil }, "an option is missing"},
 		{"no mappings", func(o *Options) { o.Mappings = nil }, "an option is missing"},
+		{"no metrics", func(o *Options) { o.Metrics = nil }, "an option is missing"},
 		{"no token", func(o *Options) { o.Token = nil }, "no token"},
 		{"no threshold", func(o *Options) { o.LockoutThreshold = 0 }, "lockout of 0 failures"},
 		{"no duration", func(o *Options) { o.LockoutDuration = 0 }, "both must be above zero"},

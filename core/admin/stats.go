@@ -1,11 +1,6 @@
 package admin
 
-import (
-	"bytes"
-	"fmt"
-	"math"
-	"net/http"
-)
+import "math"
 
 // Stats is the figures of GET /stats.
 type Stats struct {
@@ -60,24 +55,4 @@ func (s *Server) stats(*request) (any, error) {
 		UptimeSeconds:      int64(s.o.Now().Sub(s.started).Seconds()),
 		Draining:           s.o.Draining(),
 	}, nil
-}
-
-// metrics is the Prometheus text, whole: a scraper that reads slowly holds nothing but its own answer.
-func (s *Server) metrics(*request) (any, error) {
-	var text bytes.Buffer
-	s.o.Metrics(&text)
-	return &text, nil
-}
-
-// healthz needs no token and is not subject to the lockout: load balancers ask it.
-func (s *Server) healthz(w http.ResponseWriter, r *http.Request) {
-	switch {
-	case method(r) != http.MethodGet:
-		w.Header().Set("Allow", "GET, HEAD")
-		fail(w, http.StatusMethodNotAllowed, fmt.Sprintf("method %q is not allowed here", r.Method))
-	case s.o.Draining():
-		plain(w, http.StatusServiceUnavailable, "draining")
-	default:
-		plain(w, http.StatusOK, "ok")
-	}
 }

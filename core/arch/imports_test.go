@@ -27,6 +27,13 @@ var allowed = map[string][]string{
 	"protocols/http":        preambles,
 	"tlsx":                  {"tlsx/record", "tlsx/ktls"},
 	"tlsx/ktls":             {"tlsx/record"},
+	"bench":                 {"bench/*"},
+	"bench/scenario":        {"bench/stage", "bench/load", "bench/measure", "bench/report"},
+	"bench/stage":           {"bench/child", "bench/load", "bench/mock", "bench/naive", "bench/measure"}, // proxies are black boxes: processes and ports
+	"bench/load":            {"bench/child", "bench/measure"},
+	"bench/mock":            {"bench/child"},
+	"bench/naive":           {"bench/child"},
+	"bench/report":          {"bench/measure"},
 }
 
 var (
@@ -49,11 +56,17 @@ var deviations = []deviation{
 	{"protocols/managesieve", "protocols/xclient", "the dialogue announces the client by XCLIENT (SPEC 3, 5.2), whose words are in one place for all protocols"},
 	{"protocols/passthrough", "protocols/xclient", "the preamble announces the client by XCLIENT (SPEC 3.5), whose words are in one place for all protocols"},
 
+	{"core/store/redis", "core/store/channel", "the channel of notices is kept open in the same way whatever the server (SPEC 4.2)"},
+	{"core/store/sql", "core/store/channel", "the channel of notices is kept open in the same way whatever the server (SPEC 4.2)"},
+
 	{"protocols/proxyproto", "net", "the library that writes the header speaks in net.Addr (DESIGN 7)"},
 }
 
 // foreign is what pure machines keep away from: files, sockets, clocks, logs (STYLE 1).
 var foreign = []string{"net", "os", "time", "syscall", "log", "golang.org/x/sys"}
+
+// netpoll is an engine for what is never handed over.
+const netpoll = "github.com/cloudwego/netpoll"
 
 // checkImports applies the table, and the rules below it in STYLE 1 that the table does not show.
 func checkImports(t *tree) (findings []string) {
@@ -82,6 +95,8 @@ func objection(f *source, i imported) string {
 		return "only core/proxy and cmd know the configuration"
 	case i.own && below(i.path, "protocols") && (f.dir == "core/engine" || f.dir == "core/bridge"):
 		return "engine and bridge know nothing of mail"
+	case !i.own && below(i.path, netpoll) && f.dir != "bench/mock":
+		return "only the mock backends run on netpoll (DESIGN 2)"
 	case i.own && !permitted(f.dir, i.path):
 		return "not in the table of STYLE 1"
 	}

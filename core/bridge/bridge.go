@@ -87,6 +87,11 @@ func New(l *engine.Loop, o Options) *Bridge {
 	return b
 }
 
+// SetTimes changes Options.Idle and Options.HalfClosed. Deadlines that are running are judged by them when they come.
+func (b *Bridge) SetTimes(idle, halfClosed time.Duration) {
+	b.o.Idle, b.o.HalfClosed = idle, halfClosed
+}
+
 // Join starts a session. The bridge owns both descriptors from now on: on an error it has closed them.
 func (b *Bridge) Join(j Join) (ID, error) {
 	id, err := b.join(j)

@@ -18,21 +18,31 @@ const (
 
 // Budget bounds the memory of all stashes of all loops together (SPEC 2.1 stash_limit). Any goroutine may use it.
 type Budget struct {
-	limit int64
+	limit atomic.Int64
 	used  atomic.Int64
 }
 
 // NewBudget makes a budget of limitBytes.
-func NewBudget(limitBytes int64) *Budget { return &Budget{limit: limitBytes} }
+func NewBudget(limitBytes int64) *Budget {
+	g := &Budget{}
+	g.SetLimit(limitBytes)
+	return g
+}
+
+// SetLimit changes the limit. What is in use beyond it drains as it would have.
+func (g *Budget) SetLimit(limitBytes int64) { g.limit.Store(limitBytes) }
 
 // InUse is the size in bytes of all buffers that hold a stash now.
 func (g *Budget) InUse() int64 { return g.used.Load() }
 
 // scarce tells that three quarters are used: reads are small from here on.
-func (g *Budget) scarce() bool { return g.used.Load() >= g.limit-g.limit/4 }
+func (g *Budget) scarce() bool {
+	limit := g.limit.Load()
+	return g.used.Load() >= limit-limit/4
+}
 
 func (g *Budget) reserve(n int64) bool {
-	if g.used.Add(n) <= g.limit {
+	if g.used.Add(n) <= g.limit.Load() {
 		return true
 	}
 	g.used.Add(-n)

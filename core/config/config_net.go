@@ -83,6 +83,16 @@ type Endpoint struct {
 	Forwarding Forwarding `toml:"forwarding"`
 }
 
+// Listener finds a listener by name; nil when there is none.
+func (c *Config) Listener(name string) *Listener {
+	for _, l := range c.Listeners {
+		if l.Name == name {
+			return l
+		}
+	}
+	return nil
+}
+
 // Destination finds one by name; nil when there is none.
 func (c *Config) Destination(name string) *Destination {
 	i := sort.Search(len(c.Destinations), func(i int) bool { return c.Destinations[i].Name >= name })

@@ -103,18 +103,19 @@ func TestUnbuilt(t *testing.T) {
 		{"#leg", "[destination.old.protocol.pop3]\nport = 995\ntls = \"implicit\"", nil},
 		{"#mapping", "normalize = \"lowercase\"\non_change = \"kick\"", nil},
 		{"#end", "[oauth]\njwt_username_claim = \"sub\"\n[capabilities.imap]\nbanner = \"hello\"", nil},
-		{"#server", "host_down_threshold = 3\nhost_down_cooldown = \"1s\"", []string{"server.host_down_threshold", "server.host_down_cooldown"}},
+		{"#server", "host_down_threshold = 3\nhost_down_cooldown = \"1s\"", nil},
 		{"#server", "ktls = \"require\"", []string{"server.ktls"}},
 		{"#server", "engine = \"io_uring\"", []string{"server.engine"}},
-		{"#server", "max_sessions_per_ip = 5", []string{"server.max_sessions_per_ip"}},
+		{"#server", "max_sessions_per_ip = 5", nil},
 		{"#server", "user = \"root\"\ngroup = \"root\"", []string{"server.user", "server.group"}},
 		{"#end", "[tls.protocols]\nmin_version = \"1.2\"", nil},
 		{"#end", "[listener.p]\nprotocol = \"pop3\"\nbind = [\"127.0.0.1:110\"]\ntls = \"implicit\"\n[destination.old.protocol.pop3]\nport = 995\ntls = \"implicit\"", nil},
 		{"#listener", "proxy_protocol = \"required\"\nproxy_trusted = [\"192.0.2.0/24\"]", nil},
 		{"#end", "[destination.x]\nhost = \"h\"\ntls_ca = \"mail.pem\"\nprotocol.imap = { port = 993, tls = \"implicit\" }", nil},
-		{`source = "file"`, "source = \"redis\"\n[mapping.redis]\nurl = \"redis://h\"", []string{"mapping.source"}},
+		{`source = "file"`, "source = \"redis\"\n[mapping.redis]\nurl = \"redis://h\"", nil},
+		{`source = "file"`, "source = \"sql\"\n[mapping.sql]\nurl = \"sqlite::memory:\"\nquery = \"SELECT ?\"", nil},
 		{"#end", "[http]\nrelay_idle = \"1s\"", []string{"http"}},
-		{"#end", "[metrics]\nbind = \"127.0.0.1:9464\"", []string{"metrics"}},
+		{"#end", "[metrics]\nbind = \"127.0.0.1:9464\"", nil},
 	} {
 		c, _ := mustParse(t, edit(t, built, tt.at, tt.text), testOptions(dir))
 		var got []string

@@ -146,9 +146,12 @@ func (k *checker) sqliteURL(u Secret) Secret {
 // maxTokenFile bounds a token file; a token is a line.
 const maxTokenFile = 64 << 10
 
+// tokenVariables are those that may hold the admin token; the first that does wins.
+var tokenVariables = []string{"MAILSPLICE_ADMIN_TOKEN", "PROXY_ADMIN_TOKEN"}
+
 // token finds the admin token (SPEC 2.10): the environment wins over the file that holds it, and over the key.
 func (k *checker) token(a *Admin) {
-	for _, name := range []string{"MAILSPLICE_ADMIN_TOKEN", "PROXY_ADMIN_TOKEN"} {
+	for _, name := range tokenVariables {
 		if v := strings.TrimSpace(k.o.Env(name)); v != "" {
 			k.checkToken(a, "$"+name, v)
 			return

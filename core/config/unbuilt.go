@@ -13,15 +13,11 @@ type unbuilt struct {
 }
 
 var unbuiltFeatures = []unbuilt{
-	{"marking destinations down (SPEC 7)", whenSet("server.host_down_threshold", "server.host_down_min_clients", "server.host_down_cooldown")},
 	{"kernel TLS", when("server.ktls", func(c *Config) bool { return c.Server.KTLS != KTLSAuto })},
 	{"the io_uring engine", when("server.engine", func(c *Config) bool { return c.Server.Engine == EngineURing })},
-	{"a limit for each client address", when("server.max_sessions_per_ip", func(c *Config) bool { return c.Server.MaxSessionsPerIP > 0 })},
 	{"changing user", whenSet("server.user", "server.group")},
 	{"http listeners", eachListener("protocol", func(l *Listener) bool { return l.Protocol == HTTP })},
-	{"mappings in redis or sql", when("mapping.source", func(c *Config) bool { return c.Mapping.Source != SourceFile })},
 	{"the HTTP front", whenSet("http")},
-	{"the plain metrics listener", whenSet("metrics")},
 }
 
 // Unbuilt names the keys of c whose feature this version does not have (SPEC 9). check and run refuse them unless told

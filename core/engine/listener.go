@@ -29,8 +29,9 @@ type ListenOptions struct {
 	// Accept takes every connection, on the loop that it is placed on. It owns the descriptor and owes Loop.Settle and
 	// Loop.Leave.
 	Accept func(*Loop, Accepted)
-	// TurnAway words the refusal for a newcomer there is no descriptor for; it is sent as far as the socket takes it.
-	TurnAway []byte
+	// TurnAway words the refusal for a newcomer there is no descriptor for; it is sent as far as the socket takes it. Any
+	// loop calls it; nil: nothing is said.
+	TurnAway func() []byte
 	// Refused is told of each newcomer that was turned away. Any loop calls it.
 	Refused func()
 }
@@ -75,6 +76,10 @@ func (e *Engine) Listen(o ListenOptions) (*Listener, error) {
 	}
 	return ln, nil
 }
+
+// Bind makes a listening socket for the address of o, to be given to Listen as its FD: newcomers queue meanwhile. The error
+// names the address.
+func Bind(o ListenOptions) (fd int, err error) { return listen(o) }
 
 // Addr is the bound address, with the port the kernel chose when 0 was asked for.
 func (ln *Listener) Addr() netip.AddrPort { return ln.addr }
@@ -285,7 +290,9 @@ func (a *acceptor) Failed(Token, any) {}
 
 // turnAway refuses a newcomer in the listener's words and forgets it. The socket is new, so the words fit its buffer.
 func turnAway(fd int, ln *Listener) {
-	send(fd, ln.o.TurnAway)
+	if ln.o.TurnAway != nil {
+		send(fd, ln.o.TurnAway())
+	}
 	unix.Shutdown(fd, unix.SHUT_WR)
 	unix.Close(fd)
 	if ln.o.Refused != nil {

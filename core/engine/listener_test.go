@@ -58,7 +58,7 @@ func (g *greeter) release(n int) {
 }
 
 func (g *greeter) options() ListenOptions {
-	return ListenOptions{Addr: loopback, Accept: g.Accept, TurnAway: []byte("* BYE full\r\n"),
+	return ListenOptions{Addr: loopback, Accept: g.Accept, TurnAway: func() []byte { return []byte("* BYE full\r\n") },
 		Refused: func() { g.refused.Add(1) }}
 }
 

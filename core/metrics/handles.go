@@ -1,5 +1,7 @@
 package metrics
 
+import "time"
+
 // Listener counts what arrives at one listener.
 type Listener struct {
 	Accepted *Counter
@@ -87,4 +89,33 @@ func (s *Set) StoreErrors(source string, read func() float64) {
 // reason must come from a closed set of the caller's.
 func (s *Set) TakeoverFailed(reason string) *Counter {
 	return s.counter("takeover_failed_total", "reason", reason)
+}
+
+// Destination registers the health of one destination (SPEC 7). The callbacks run in the goroutine that writes the text.
+func (s *Set) Destination(name string, h Health) {
+	s.gauge(func() float64 {
+		if h.Down() {
+			return 1
+		}
+		return 0
+	}, "destination_down", "destination", name)
+	s.gauge(func() float64 { return float64(h.Failures()) }, "destination_failures", "destination", name)
+}
+
+// Health reads what a breaker knows.
+type Health struct {
+	Down     func() bool
+	Failures func() int // consecutive
+}
+
+// Certificate registers the time that is left until the certificate of this configured name expires; negative once it has.
+func (s *Set) Certificate(name string, left func() time.Duration) {
+	s.gauge(func() float64 { return left().Seconds() }, "certificate_expiry_seconds", "name", name)
+}
+
+// Descriptors registers the process's open descriptors and their limit under the names that dashboards know. The library
+// would read them from /proc/self/fd, which takes longer the more sessions there are.
+func (s *Set) Descriptors(open, limit func() int) {
+	s.expose("process_open_fds", func() float64 { return float64(open()) })
+	s.expose("process_max_fds", func() float64 { return float64(limit()) })
 }

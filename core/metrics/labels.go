@@ -69,7 +69,7 @@ var escape = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
 // series is the full name of one series: the prefix, the family and its labels, given as key, value, key, value.
 func series(family string, labels ...string) string {
 	var b strings.Builder
-	b.WriteString("mailsplice_")
+	b.WriteString(prefix)
 	b.WriteString(family)
 	for i := 0; i+1 < len(labels); i += 2 {
 		b.WriteByte("{,"[min(i, 1)])

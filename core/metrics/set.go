@@ -1,7 +1,10 @@
 package metrics
 
 import (
+	"bytes"
 	"io"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	vm "github.com/VictoriaMetrics/metrics"
@@ -20,14 +23,21 @@ var (
 // Set is all metrics of one process. Its methods are safe for any goroutine; asking twice for the same labels yields the
 // same series.
 type Set struct {
+	// immutable after New
 	vm      *vm.Set
 	phases  [phases]*vm.PrometheusHistogram
 	loopLag *vm.PrometheusHistogram
+
+	mu    sync.Mutex
+	reads map[string]*read // guarded by mu; by series
 }
+
+// read is where a figure that somebody else keeps is read now.
+type read = atomic.Pointer[func() float64]
 
 // New makes an empty set. Several can live in one process, as tests do.
 func New() *Set {
-	s := &Set{vm: vm.NewSet()}
+	s := &Set{vm: vm.NewSet(), reads: map[string]*read{}}
 	for p := range phases {
 		s.phases[p] = s.vm.NewPrometheusHistogramExt(series("login_phase_seconds", "phase", p.String()), phaseBounds)
 	}
@@ -35,10 +45,14 @@ func New() *Set {
 	return s
 }
 
-// WritePrometheus writes every series, and the process's and the Go runtime's own, to w.
+// WritePrometheus writes every series, and the process's and the Go runtime's own (`process_…`, `go_…`), to w, in version
+// 0.0.4 of the text form. Reading and formatting are done before the first byte goes out.
 func (s *Set) WritePrometheus(w io.Writer) {
-	s.vm.WritePrometheus(w)
-	vm.WriteProcessMetrics(w)
+	var plain, out bytes.Buffer
+	s.vm.WritePrometheus(&plain)
+	describe(&out, plain.Bytes())
+	vm.WriteProcessMetrics(&out)
+	w.Write(out.Bytes())
 }
 
 // Phase records how long one phase of a login took.
@@ -53,10 +67,26 @@ func (s *Set) Phase(p Phase, took time.Duration) {
 func (s *Set) LoopLag(late time.Duration) { s.loopLag.Update(late.Seconds()) }
 
 func (s *Set) counter(family string, labels ...string) *Counter {
+	fits(family, labels)
 	return s.vm.GetOrCreateCounter(series(family, labels...))
 }
 
-// gauge reads f whenever the text is written. The first f of a series stays.
+// gauge reads f whenever the text is written. Asked again for a series, it reads the new f: after a reload the figure has
+// another keeper.
 func (s *Set) gauge(f func() float64, family string, labels ...string) {
-	s.vm.GetOrCreateGauge(series(family, labels...), f)
+	fits(family, labels)
+	s.expose(series(family, labels...), f)
+}
+
+func (s *Set) expose(name string, f func() float64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r := s.reads[name]; r != nil {
+		r.Store(&f)
+		return
+	}
+	r := &read{}
+	r.Store(&f)
+	s.reads[name] = r
+	s.vm.NewGauge(name, func() float64 { return (*r.Load())() })
 }

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -10,39 +11,70 @@ import (
 
 	"mailsplice/core/config"
 	"mailsplice/core/dial"
+	"mailsplice/core/health"
 	"mailsplice/core/logx"
 	"mailsplice/core/route"
 	"mailsplice/core/session"
 	"mailsplice/core/store/file"
+	"mailsplice/core/store/redis"
+	"mailsplice/core/store/sql"
 )
 
 // resolver is Go's own, so that a lookup is a goroutine and not a thread (DESIGN 5, CGO_ENABLED=0).
 var resolver = &net.Resolver{PreferGo: true}
 
-// newLog makes the logger of SPEC 2.1.
-func newLog(cfg *config.Config, o Options) *logx.Log {
+// newLog makes the logger of SPEC 2.1; a reload changes its level.
+func newLog(cfg *config.Config, o Options, level slog.Leveler) *logx.Log {
 	format := logx.Text
 	if cfg.Server.LogFormat == config.LogJSON {
 		format = logx.JSON
 	}
-	return logx.New(logx.Options{Writer: o.LogWriter, Format: format, Level: cfg.Server.LogLevel})
+	return logx.New(logx.Options{Writer: o.LogWriter, Format: format, Level: level})
 }
 
-func newRedactor(cfg *config.Config) *logx.Redactor {
+// newRedactor is the redactor of before, whose key the log's reader has got used to, or one that redacts nothing.
+func newRedactor(cfg *config.Config, redacting *logx.Redactor) *logx.Redactor {
 	if cfg.Server.LogAccounts {
 		return logx.NewRedactor(logx.Whole)
 	}
-	return logx.NewRedactor(logx.Redacted)
+	return redacting
 }
 
-// newStore opens the mapping source.
-func newStore(cfg *config.Config, log *slog.Logger) (route.Store, error) {
-	if cfg.Mapping.Source != config.SourceFile {
-		return nil, fmt.Errorf("mapping source %v is not built yet", cfg.Mapping.Source)
+// newStore opens the mapping source. declared tells whether a destination exists, as the configuration in force has it.
+func newStore(cfg *config.Config, declared func(string) bool, log *slog.Logger) (route.Store, error) {
+	switch cfg.Mapping.Source {
+	case config.SourceRedis:
+		return newRedisStore(cfg.Mapping, log)
+	case config.SourceSQL:
+		return newSQLStore(cfg.Mapping, log)
 	}
+	return newFileStore(cfg, declared, log)
+}
+
+func newRedisStore(m config.Mapping, log *slog.Logger) (route.Store, error) {
+	return redis.New(redis.Options{URL: m.Redis.URL.Reveal(), KeyPrefix: m.Redis.KeyPrefix, PoolSize: m.Redis.PoolSize,
+		Timeout: m.LookupTimeout, Logger: log})
+}
+
+func newSQLStore(m config.Mapping, log *slog.Logger) (route.Store, error) {
+	return sql.New(sql.Options{URL: m.SQL.URL.Reveal(), Query: m.SQL.Query, UpsertQuery: m.SQL.UpsertQuery,
+		DeleteQuery: m.SQL.DeleteQuery, ListQuery: m.SQL.ListQuery, NotifyChannel: m.SQL.NotifyChannel, PoolSize: m.SQL.PoolSize,
+		Timeout: m.LookupTimeout, Logger: log})
+}
+
+// closeStore ends a store's connections, if it is of those that have some. It comes after the router's end.
+func closeStore(s route.Store, log *slog.Logger) {
+	if c, ok := s.(io.Closer); ok {
+		if err := c.Close(); err != nil {
+			log.Warn("closing the mapping store failed", logx.Err, err)
+		}
+	}
+}
+
+func newFileStore(cfg *config.Config, declared func(string) bool, log *slog.Logger) (route.Store, error) {
 	rules := file.Rules{Normalize: normalization(cfg).Apply, Separators: cfg.Routing.MasterUserSeparators}
 	rules.CheckDestination = func(name string) error {
-		if cfg.Destination(name) == nil {
+		if !declared(name) {
 			return fmt.Errorf("destination %q is not declared", name)
 		}
 		return nil
@@ -57,7 +89,8 @@ func normalization(cfg *config.Config) route.Normalization {
 	return route.AsIs
 }
 
-func newRouter(cfg *config.Config, store route.Store, log *slog.Logger) (*route.Router, error) {
+// routerOptions are what a reload may change, and the store, which it may not.
+func routerOptions(cfg *config.Config, store route.Store, log *slog.Logger) route.Options {
 	o := route.Options{
 		Store: store, Default: cfg.Routing.DefaultDestination,
 		Normalize: normalization(cfg), MasterSeparators: cfg.Routing.MasterUserSeparators, DefaultDomain: cfg.Routing.DefaultDomain,
@@ -70,11 +103,12 @@ func newRouter(cfg *config.Config, store route.Store, log *slog.Logger) (*route.
 	for _, d := range cfg.Destinations {
 		o.Destinations = append(o.Destinations, d.Name)
 	}
-	return route.New(o)
+	return o
 }
 
-func newDialer(cfg *config.Config, log *slog.Logger) *dial.Dialer {
-	return dial.New(dial.Options{Logger: log, Own: func(a netip.AddrPort) bool { return cfg.OwnListener(a, isLocal) }})
+// newDialer makes a dialer that keeps away from the listeners of the configuration in force.
+func newDialer(log *slog.Logger, cfg func() *config.Config) *dial.Dialer {
+	return dial.New(dial.Options{Logger: log, Own: func(a netip.AddrPort) bool { return cfg().OwnListener(a, isLocal) }})
 }
 
 // isLocal tells whether an address is this machine's: one that can be bound is.
@@ -91,24 +125,36 @@ func isLocal(a netip.Addr) bool {
 	return false
 }
 
-// destinations turns the configured ones into the session's.
-func destinations(sec *security) (list []*session.Destination, err error) {
-	for _, d := range sec.cfg.Destinations {
+// policy makes what a reload replaces of the sessions', and the TLS policies towards backends that go with it.
+func (p *Proxy) policy(cfg *config.Config, router *route.Router) (session.Policy, map[dialKey]dialPolicy, error) {
+	s := cfg.Server
+	out := session.Policy{
+		PassThrough: cfg.Routing.SMTPPassthroughDestination, Router: router, Redactor: newRedactor(cfg, p.redactor),
+		KickOnChange: cfg.Mapping.OnChange == config.ChangeKick,
+		Health:       health.Limits{Threshold: s.HostDownThreshold, MinClients: s.HostDownMinClients, Cooldown: s.HostDownCooldown},
+		Limits: session.Limits{MaxPreauth: s.MaxPreauth, SessionsPerIP: s.MaxSessionsPerIP, BackendTimeout: s.BackendTimeout, ConnectRetries: s.BackendConnectRetries,
+			ProxyTTL: s.ProxyTTL, BridgeIdle: s.BridgeIdle, HalfClosed: s.HalfClosed, StashBytes: s.StashLimit},
+	}
+	dials := map[dialKey]dialPolicy{}
+	for _, d := range cfg.Destinations {
 		x := &session.Destination{Name: d.Name, Hosts: d.Hosts, HideAuthErrors: d.HideAuthErrors, AllowPlaintextAuth: d.AllowPlaintextAuth,
 			Legs: map[session.Protocol]session.Leg{}}
 		if len(d.SourceIPs) > 0 {
 			x.Sources = dial.NewSources(d.SourceIPs)
 		}
 		for _, e := range d.Endpoints {
-			if p, ok := sessionProtocols[e.Protocol]; ok {
-				if x.Legs[p], err = sec.leg(d, e); err != nil {
-					return nil, err
-				}
+			protocol, ok := sessionProtocols[e.Protocol]
+			if !ok {
+				continue
+			}
+			var err error
+			if x.Legs[protocol], err = p.security.leg(d, e, dials); err != nil {
+				return out, nil, err
 			}
 		}
-		list = append(list, x)
+		out.Destinations = append(out.Destinations, x)
 	}
-	return list, nil
+	return out, dials, nil
 }
 
 var sessionProtocols = map[config.Protocol]session.Protocol{config.IMAP: session.IMAP, config.POP3: session.POP3,
@@ -136,16 +182,16 @@ func announce(f config.Forwarding) session.Announce {
 
 // newListener makes the session's side of a listener; it is nil for one whose protocol is not built yet, which only
 // --partial lets through (SPEC 9).
-func newListener(sec *security, l *config.Listener) (*session.Listener, error) {
+func newListener(cfg *config.Config, sec *security, l *config.Listener) (*session.Listener, error) {
 	protocol, ok := sessionProtocols[l.Protocol]
 	if !ok {
 		return nil, nil
 	}
-	policy, err := sec.listener(l)
+	policy, err := sec.listener(cfg, l)
 	if err != nil {
 		return nil, err
 	}
-	return &session.Listener{Name: l.Name, Protocol: protocol, Speaker: speaker(sec.cfg, l), Mode: tlsMode(l.TLS), TLS: policy,
+	return &session.Listener{Name: l.Name, Protocol: protocol, Speaker: speaker(cfg, l), Mode: tlsMode(l.TLS), TLS: policy,
 		MaxConnections: l.MaxConnections, PreauthTimeout: l.PreauthTimeout, Header: headerMode(l.ProxyProtocol), Trusted: l.ProxyTrusted}, nil
 }
 
@@ -164,7 +210,7 @@ func storeSource(cfg *config.Config) string { return cfg.Mapping.Source.String()
 
 // BindError is an address that could not be bound: exit code 3 (SPEC 9).
 type BindError struct {
-	Name string // of the listener, or "admin"
+	Name string // of the listener, or "admin" or "metrics"
 	Err  error
 }
 
@@ -173,12 +219,12 @@ func (e *BindError) Error() string { return fmt.Sprintf("listener %q: %v", e.Nam
 // Unwrap is the cause.
 func (e *BindError) Unwrap() error { return e.Err }
 
-// listenAdmin binds the admin API.
-func listenAdmin(ctx context.Context, addr netip.AddrPort) (net.Listener, error) {
+// listenPlain binds a listener of net/http's.
+func listenPlain(ctx context.Context, name string, addr netip.AddrPort) (net.Listener, error) {
 	var lc net.ListenConfig
 	ln, err := lc.Listen(ctx, "tcp", addr.String())
 	if err != nil {
-		return nil, &BindError{"admin", err}
+		return nil, &BindError{name, err}
 	}
 	return ln, nil
 }

@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"mailsplice/core/admin"
@@ -24,89 +26,119 @@ type Options struct {
 	LogWriter io.Writer
 	// Version is what the program calls itself.
 	Version string
+	// Partial: a reload accepts keys whose feature is not built yet, as the start did.
+	Partial bool
 }
 
 // Proxy is a running proxy.
 type Proxy struct {
-	cfg      *config.Config
+	// immutable after Start
+	o        Options
 	log      *logx.Log
 	logger   *slog.Logger
-	security *security
+	level    *slog.LevelVar
+	redactor *logx.Redactor
 	engine   *engine.Engine
-	router   *route.Router
+	maxFDs   int
 	dialer   *dial.Dialer
 	sessions *session.Sessions
 	metrics  *metrics.Set
-	entries  []entrance
 	admin    *admin.Server
 	adminLn  net.Listener
-	stop     chan struct{} // ends the periodic goroutine
-	stopped  chan struct{}
-}
+	// scraped is nil without [metrics].
+	scraped   *admin.MetricsServer
+	scrapedLn net.Listener
+	stop      chan struct{} // ends the periodic goroutine
+	stopped   chan struct{}
 
-// entrance is one bound address of a listener.
-type entrance struct {
-	name string
-	ln   *engine.Listener
+	cfg    atomic.Pointer[config.Config] // in force
+	router atomic.Pointer[route.Router]
+
+	reloading sync.Mutex // held by Reload and Shutdown; guards what follows
+	security  *security
+	store     route.Store // of the router in force
+	over      bool        // Shutdown has begun
+
+	entrances atomic.Pointer[[]*entrance] // written under reloading
 }
 
 // Start serves cfg. Errors of type *BindError say which listener could not bind. On an error nothing keeps running.
 func Start(cfg *config.Config, o Options) (*Proxy, error) {
-	p := &Proxy{cfg: cfg, log: newLog(cfg, o), metrics: metrics.New(), stop: make(chan struct{}), stopped: make(chan struct{})}
+	p := &Proxy{o: o, metrics: metrics.New(), level: new(slog.LevelVar), redactor: logx.NewRedactor(logx.Redacted),
+		stop: make(chan struct{}), stopped: make(chan struct{})}
+	p.cfg.Store(cfg)
+	p.entrances.Store(new([]*entrance))
+	p.level.Set(cfg.Server.LogLevel)
+	p.log = newLog(cfg, o, p.level)
 	p.logger = p.log.Logger()
-	if err := p.build(); err != nil {
+	if err := p.build(cfg); err != nil {
 		p.log.Close(context.Background())
 		return nil, err
 	}
 	p.engine.Start()
-	if err := p.open(); err != nil {
+	if err := p.open(cfg); err != nil {
 		p.teardown(context.Background())
 		return nil, err
 	}
 	go p.tick() // until Shutdown
-	p.logger.Info("serving", "version", o.Version, "listeners", len(p.entries), "destinations", len(cfg.Destinations))
+	p.logger.Info("serving", "version", o.Version, "listeners", len(p.entries()), "destinations", len(cfg.Destinations))
 	return p, nil
 }
 
 // build makes everything that does not yet listen.
-func (p *Proxy) build() error {
-	store, err := newStore(p.cfg, p.logger)
+func (p *Proxy) build(cfg *config.Config) error {
+	store, err := newStore(cfg, p.declared, p.logger)
 	if err != nil {
 		return err
 	}
-	if p.router, err = newRouter(p.cfg, store, p.logger); err != nil {
-		return err
-	}
-	if p.security, err = newSecurity(p.cfg, p.logger); err != nil {
-		p.router.Close()
-		return err
-	}
-	dests, err := destinations(p.security)
-	if err == nil {
-		p.engine, err = p.newEngine()
-	}
+	router, err := route.New(routerOptions(cfg, store, p.logger))
 	if err != nil {
-		p.router.Close()
+		closeStore(store, p.logger)
+		return err
+	}
+	p.router.Store(router)
+	p.store = store
+	if p.security, err = newSecurity(cfg, p.logger); err != nil {
+		p.closeRouter()
+		return err
+	}
+	p.dialer = newDialer(p.logger, p.cfg.Load)
+	if err := p.assemble(cfg, router); err != nil {
+		p.closeRouter()
 		p.security.close()
+		p.dialer.Close()
 		return err
 	}
-	p.dialer = newDialer(p.cfg, p.logger)
-	s := p.cfg.Server
-	p.sessions = session.New(session.Options{
-		Engine: p.engine, Destinations: dests, PassThrough: p.cfg.Routing.SMTPPassthroughDestination, Router: p.router, Dialer: p.dialer,
-		Limits: session.Limits{MaxPreauth: s.MaxPreauth, BackendTimeout: s.BackendTimeout, ConnectRetries: s.BackendConnectRetries,
-			ProxyTTL: s.ProxyTTL, BridgeIdle: s.BridgeIdle, HalfClosed: s.HalfClosed, StashBytes: s.StashLimit},
-		KickOnChange: p.cfg.Mapping.OnChange == config.ChangeKick,
-		Log:          p.logger, Redactor: newRedactor(p.cfg), Metrics: p.metrics,
-	})
 	p.expose()
 	return nil
 }
 
+// assemble makes the engine and the sessions on it.
+func (p *Proxy) assemble(cfg *config.Config, router *route.Router) error {
+	policy, dials, err := p.policy(cfg, router)
+	if err != nil {
+		return err
+	}
+	p.security.dials = dials
+	if p.engine, err = p.newEngine(cfg); err != nil {
+		return err
+	}
+	p.sessions, err = session.New(session.Options{Engine: p.engine, Dialer: p.dialer, Log: p.logger, Metrics: p.metrics, Policy: policy})
+	if err != nil {
+		p.engine.Stop()
+	}
+	return err
+}
+
+// declared tells whether a destination exists in the configuration in force.
+func (p *Proxy) declared(destination string) bool {
+	return p.cfg.Load().Destination(destination) != nil
+}
+
 // newEngine makes the loops and gives them processors of their own: handshakes and look-ups must not starve them
 // (DESIGN 2, CPU fairness).
-func (p *Proxy) newEngine() (*engine.Engine, error) {
-	loops := p.cfg.Server.Threads
+func (p *Proxy) newEngine(cfg *config.Config) (*engine.Engine, error) {
+	loops := cfg.Server.Threads
 	if loops == 0 {
 		loops = cpus
 	}
@@ -115,7 +147,8 @@ func (p *Proxy) newEngine() (*engine.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.warnDescriptors(fds)
+	p.maxFDs = fds
+	p.warnDescriptors(cfg, fds)
 	return engine.New(engine.Options{Loops: loops, MaxFDs: fds, Log: p.logger})
 }
 
@@ -123,8 +156,8 @@ func (p *Proxy) newEngine() (*engine.Engine, error) {
 var cpus = runtime.GOMAXPROCS(0)
 
 // warnDescriptors compares what the configuration may need with the limit (DESIGN 2).
-func (p *Proxy) warnDescriptors(limit int) {
-	if need := Descriptors(p.cfg); need > limit {
+func (p *Proxy) warnDescriptors(cfg *config.Config, limit int) {
+	if need := Descriptors(cfg); need > limit {
 		p.logger.Warn("open file limit is below what the configuration may need; newcomers will be turned away", "limit", limit, "need", need)
 	}
 }
@@ -140,48 +173,56 @@ func Descriptors(cfg *config.Config) int {
 }
 
 // open binds the listeners, the admin API last.
-func (p *Proxy) open() error {
-	for _, l := range p.cfg.Listeners {
-		ln, err := newListener(p.security, l)
-		if err != nil {
+func (p *Proxy) open(cfg *config.Config) error {
+	c, err := p.change(cfg)
+	if err != nil {
+		return err
+	}
+	if err := p.enter(c); err != nil {
+		return err
+	}
+	if cfg.Metrics != nil {
+		if err := p.openMetrics(cfg); err != nil {
 			return err
 		}
-		if ln == nil {
-			p.logger.Warn("listener is not served: its feature is not built yet", logx.Listener, l.Name)
-			continue
-		}
-		o := p.sessions.AddListener(ln)
-		for _, addr := range l.Bind {
-			o.Addr, o.V6Only, o.ReusePort = addr, p.cfg.V6Only(addr), p.cfg.Server.ReusePort
-			x, err := p.engine.Listen(o)
-			if err != nil {
-				return &BindError{l.Name, err}
-			}
-			p.entries = append(p.entries, entrance{l.Name, x})
-		}
 	}
-	if p.cfg.Admin == nil {
+	if cfg.Admin == nil {
 		return nil
 	}
-	return p.openAdmin()
+	return p.openAdmin(cfg)
 }
 
-func (p *Proxy) openAdmin() error {
-	m := &mappings{router: p.router, declared: map[string]bool{}}
-	for _, d := range p.cfg.Destinations {
-		m.declared[d.Name] = true
+// openMetrics is the plain listener for a scraper (SPEC 2.10).
+func (p *Proxy) openMetrics(cfg *config.Config) error {
+	ln, err := listenPlain(context.Background(), "metrics", netip.AddrPort(cfg.Metrics.Bind))
+	if err != nil {
+		return err
 	}
+	p.scraped, p.scrapedLn = admin.NewMetricsServer(admin.MetricsOptions{Metrics: p.metrics.WritePrometheus, Draining: p.sessions.Draining, Log: p.logger}), ln
+	go p.serveMetrics() // until Shutdown
+	return nil
+}
+
+func (p *Proxy) serveMetrics() {
+	if err := p.scraped.Serve(p.scrapedLn); err != nil {
+		p.logger.Error("metrics listener stopped", logx.Err, err)
+	}
+}
+
+func (p *Proxy) openAdmin(cfg *config.Config) error {
 	var err error
 	p.admin, err = admin.New(admin.Options{
 		TLS:   p.security.admin(),
-		Token: []byte(p.cfg.Admin.Token.Reveal()), LockoutThreshold: p.cfg.Admin.LockoutThreshold, LockoutDuration: p.cfg.Admin.LockoutDuration,
-		Mappings: m, Sessions: kicker{p.sessions}, Stats: p.stats, Draining: p.sessions.Draining, Metrics: p.metrics.WritePrometheus,
-		Log: p.logger, Redactor: newRedactor(p.cfg),
+		Token: []byte(cfg.Admin.Token.Reveal()), LockoutThreshold: cfg.Admin.LockoutThreshold, LockoutDuration: cfg.Admin.LockoutDuration,
+		Mappings: &mappings{p}, Sessions: kicker{p.sessions}, Stats: p.stats, Draining: p.sessions.Draining, Metrics: p.metrics.WritePrometheus,
+		Bulk: bulk{p}, Listing: listing{p}, Connections: connections{p.sessions}, Holds: holds{p.sessions}, Destinations: homes{p.sessions},
+		Unmapped: p.unmapped, ReloadConfig: p.reloadConfig,
+		Log: p.logger, Redactor: newRedactor(cfg, p.redactor),
 	})
 	if err != nil {
 		return err
 	}
-	if p.adminLn, err = listenAdmin(context.Background(), p.cfg.Admin.Bind); err != nil {
+	if p.adminLn, err = listenPlain(context.Background(), "admin", netip.AddrPort(cfg.Admin.Bind)); err != nil {
 		return err
 	}
 	go p.serveAdmin() // until Shutdown
@@ -195,21 +236,37 @@ func (p *Proxy) serveAdmin() {
 }
 
 func (p *Proxy) stats() admin.Stats {
-	c, r := p.sessions.Counts(), p.router.Stats()
+	c, r := p.sessions.Counts(), p.router.Load().Stats()
 	return admin.Stats{CacheHits: r.Hits, CacheMisses: r.Misses, CacheEvictions: r.Evictions, CacheEntries: r.Entries,
 		StoreErrors: r.StoreErrors, Connections: c.Joined, Preauth: c.Preauth, Logins: c.Logins, LogDropped: p.log.Dropped()}
 }
 
 // expose registers the figures that others keep.
 func (p *Proxy) expose() {
-	read := func(f func(route.Stats) float64) func() float64 { return func() float64 { return f(p.router.Stats()) } }
+	read := func(f func(route.Stats) float64) func() float64 {
+		return func() float64 { return f(p.router.Load().Stats()) }
+	}
 	p.metrics.Cache(metrics.Cache{
 		Hits:      read(func(s route.Stats) float64 { return float64(s.Hits) }),
 		Misses:    read(func(s route.Stats) float64 { return float64(s.Misses) }),
 		Evictions: read(func(s route.Stats) float64 { return float64(s.Evictions) }),
 		Entries:   read(func(s route.Stats) float64 { return float64(s.Entries) }),
 	})
-	p.metrics.StoreErrors(storeSource(p.cfg), read(func(s route.Stats) float64 { return float64(s.StoreErrors) }))
+	p.metrics.Descriptors(func() int { return p.engine.OpenFDs() }, func() int { return p.maxFDs })
+	p.exposeCertificates(p.cfg.Load())
+	p.metrics.StoreErrors(storeSource(p.cfg.Load()), read(func(s route.Stats) float64 { return float64(s.StoreErrors) }))
+}
+
+// exposeCertificates registers when each configured certificate expires.
+func (p *Proxy) exposeCertificates(cfg *config.Config) {
+	for _, c := range cfg.TLS.Certificates {
+		p.metrics.Certificate(c.Name, func() time.Duration {
+			if at := p.security.certs.Expiry(c.Name); !at.IsZero() {
+				return time.Until(at)
+			}
+			return 0 // not configured any more
+		})
+	}
 }
 
 const (
@@ -243,7 +300,7 @@ func (p *Proxy) tick() {
 
 // Addr is the first bound address of a listener, which tells the port when 0 was asked for.
 func (p *Proxy) Addr(listener string) netip.AddrPort {
-	for _, e := range p.entries {
+	for _, e := range p.entries() {
 		if e.name == listener {
 			return e.ln.Addr()
 		}
@@ -262,21 +319,25 @@ func (p *Proxy) AdminAddr() string {
 // Shutdown closes the listeners, gives connections before login their farewell, lets joined sessions live for
 // shutdown_grace and ends them cleanly (SPEC 9). When ctx ends it hurries.
 func (p *Proxy) Shutdown(ctx context.Context) {
+	p.reloading.Lock()
+	defer p.reloading.Unlock()
+	p.over = true
 	close(p.stop)
 	<-p.stopped
-	p.logger.Info("draining", "sessions", p.sessions.Counts().Joined, "grace", p.cfg.Server.ShutdownGrace)
+	grace := p.cfg.Load().Server.ShutdownGrace
+	p.logger.Info("draining", "sessions", p.sessions.Counts().Joined, "grace", grace)
 	p.closeEntries(ctx)
-	p.sessions.Drain(ctx, p.cfg.Server.ShutdownGrace)
+	p.sessions.Drain(ctx, grace)
 	p.logger.Info("stopped")
 	p.teardown(ctx)
 }
 
 // closeEntries waits until every queued newcomer was taken, so that it gets its farewell and not a reset.
 func (p *Proxy) closeEntries(ctx context.Context) {
-	for _, e := range p.entries {
+	for _, e := range p.entries() {
 		e.ln.Close()
 	}
-	for _, e := range p.entries {
+	for _, e := range p.entries() {
 		select {
 		case <-e.ln.Done():
 		case <-ctx.Done():
@@ -287,21 +348,30 @@ func (p *Proxy) closeEntries(ctx context.Context) {
 
 // teardown stops everything that runs; sessions that are left end with the process.
 func (p *Proxy) teardown(ctx context.Context) {
-	for _, e := range p.entries {
+	for _, e := range p.entries() {
 		e.ln.Close()
 	}
 	if p.admin != nil && p.adminLn != nil {
 		p.admin.Shutdown(ctx)
 	}
+	if p.scraped != nil {
+		p.scraped.Shutdown(ctx)
+	}
 	p.sessions.Close()
 	p.engine.Stop()
 	p.sessions.Release()
 	p.dialer.Close()
-	p.router.Close()
+	p.closeRouter()
 	p.security.close()
 	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
 	defer cancel()
 	p.log.Close(flush)
+}
+
+// closeRouter ends look-ups, then what they went to.
+func (p *Proxy) closeRouter() {
+	p.router.Load().Close()
+	closeStore(p.store, p.logger)
 }
 
 // flushTimeout bounds the wait for whoever reads the log.

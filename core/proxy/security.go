@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -9,39 +10,73 @@ import (
 	"os"
 
 	"mailsplice/core/config"
+	"mailsplice/core/logx"
 	"mailsplice/core/session"
 	"mailsplice/tlsx"
 )
 
-// security is what the TLS of all listeners and destinations shares.
+// security is what the TLS of all listeners and destinations shares, over reloads too.
 type security struct {
-	cfg     *config.Config
 	certs   *tlsx.Certificates
 	tickets *tlsx.TicketKeys
 	slots   *tlsx.Slots
+	dials   map[dialKey]dialPolicy // of the configuration in force; used under Proxy.reloading
 
 	stopWatching context.CancelFunc
 	watched      chan struct{} // closed when the certificate files are watched no more
 }
 
+// dialKey names one TLS policy towards backends. Each has a session cache of its own: what was agreed for one protocol is not
+// resumed for another (DESIGN 3.7).
+type dialKey struct {
+	destination string
+	protocol    config.Protocol
+	name        string
+}
+
+// dialPolicy is a policy with what it was made of: a reload that leaves that alone leaves the session cache alone.
+type dialPolicy struct {
+	config *tlsx.ClientConfig
+	madeOf dialSettings
+}
+
+type dialSettings struct {
+	allowInvalid, postQuantum bool
+	pin, roots, certificate   string // the bytes themselves
+}
+
 // newSecurity loads the certificates and watches their files until close.
 func newSecurity(cfg *config.Config, log *slog.Logger) (*security, error) {
-	var pairs []tlsx.Pair
-	for _, c := range cfg.TLS.Certificates {
-		pairs = append(pairs, tlsx.Pair{Name: c.Name, CertFile: c.Cert, KeyFile: c.Key, Subjects: c.Subjects, Default: c.Default})
-	}
-	certs, err := tlsx.NewCertificates(cfg.Server.Hostname, pairs)
+	certs, err := tlsx.NewCertificates(cfg.Server.Hostname, pairs(cfg))
 	if err != nil {
 		return nil, err
 	}
-	if certs.FallbackServes() && presents(cfg) {
-		log.Warn("no default certificate: a self-signed one is presented", "sha256", tlsx.Fingerprint(certs.Fallback()))
-	}
-	s := &security{cfg: cfg, certs: certs, tickets: tlsx.NewTicketKeys(), slots: tlsx.NewSlots(cpus, tlsx.DefaultWaiting), watched: make(chan struct{})}
+	s := &security{certs: certs, tickets: tlsx.NewTicketKeys(), slots: tlsx.NewSlots(cpus, tlsx.DefaultWaiting), watched: make(chan struct{})}
+	s.warn(cfg, log)
 	var ctx context.Context
 	ctx, s.stopWatching = context.WithCancel(context.Background())
 	go s.watch(ctx, log)
 	return s, nil
+}
+
+// pairs are the configured certificates.
+func pairs(cfg *config.Config) (list []tlsx.Pair) {
+	for _, c := range cfg.TLS.Certificates {
+		list = append(list, tlsx.Pair{Name: c.Name, CertFile: c.Cert, KeyFile: c.Key, Subjects: c.Subjects, Default: c.Default})
+	}
+	return list
+}
+
+// warn says at every start and reload what an operator should not get used to.
+func (s *security) warn(cfg *config.Config, log *slog.Logger) {
+	if s.certs.FallbackServes() && presents(cfg) {
+		log.Warn("no default certificate: a self-signed one is presented", "sha256", tlsx.Fingerprint(s.certs.Fallback()))
+	}
+	for _, d := range cfg.Destinations {
+		if d.TLSAllowInvalidCerts {
+			log.Warn("certificates of the destination are not verified (tls_allow_invalid_certs)", logx.Destination, d.Name)
+		}
+	}
 }
 
 // presents tells whether anybody is ever shown a certificate.
@@ -77,11 +112,11 @@ var alpn = map[config.Protocol][]string{
 }
 
 // listener is the policy towards a listener's clients; nil when it has no TLS.
-func (s *security) listener(l *config.Listener) (*tlsx.ServerConfig, error) {
+func (s *security) listener(cfg *config.Config, l *config.Listener) (*tlsx.ServerConfig, error) {
 	if l.TLS == config.TLSPlain {
 		return nil, nil
 	}
-	p := s.cfg.TLS.Protocols
+	p := cfg.TLS.Protocols
 	o := tlsx.ServerOptions{Certificates: s.certs, MinVersion: tls.VersionTLS12, CipherSuites: p.CipherSuites, PostQuantum: p.PostQuantum,
 		Protocols: alpn[l.Protocol], Tickets: s.tickets, Slots: s.slots}
 	if p.MinVersion == config.TLS13 {
@@ -94,50 +129,64 @@ func (s *security) listener(l *config.Listener) (*tlsx.ServerConfig, error) {
 	return c, nil
 }
 
-// leg makes the session's side of an endpoint. Each has session caches of its own: what was agreed for one protocol is not
-// resumed for another (DESIGN 3.7).
-func (s *security) leg(d *config.Destination, e *config.Endpoint) (session.Leg, error) {
+// leg makes the session's side of an endpoint. The policies that it uses go into next.
+func (s *security) leg(d *config.Destination, e *config.Endpoint, next map[dialKey]dialPolicy) (session.Leg, error) {
 	leg := session.Leg{Port: e.Port, Mode: tlsMode(e.TLS), Announce: announce(e.Forwarding)}
 	if leg.Mode == session.Plain {
 		return leg, nil
-	}
-	o := tlsx.ClientOptions{Destination: d.Name, AllowInvalid: d.TLSAllowInvalidCerts, PostQuantum: d.TLSPostQuantum,
-		Slots: s.slots, Pin: (*[32]byte)(d.TLSPinnedCertSHA256)}
-	var err error
-	if o.Roots, err = roots(d.TLSCA); err == nil && d.TLSClientCert != "" {
-		var cert tls.Certificate
-		cert, err = tls.LoadX509KeyPair(d.TLSClientCert, d.TLSClientKey)
-		o.Certificate = &cert
-	}
-	if err != nil {
-		return leg, fmt.Errorf("destination %q: %w", d.Name, err)
 	}
 	names := d.Hosts
 	if d.TLSServerName != "" {
 		names = []string{d.TLSServerName}
 	}
-	for _, o.ServerName = range names {
-		c, err := tlsx.NewClientConfig(o)
+	for _, name := range names {
+		p, err := s.dial(d, dialKey{d.Name, e.Protocol, name})
 		if err != nil {
-			return leg, err
+			return leg, fmt.Errorf("destination %q: %w", d.Name, err)
 		}
-		leg.TLS = append(leg.TLS, c)
+		next[dialKey{d.Name, e.Protocol, name}] = p
+		leg.TLS = append(leg.TLS, p.config)
 	}
 	return leg, nil
 }
 
-// roots reads a PEM bundle; nil for none: the platform's.
-func roots(path string) (*x509.CertPool, error) {
-	if path == "" {
-		return nil, nil
+// dial makes a policy, or finds the one of before.
+func (s *security) dial(d *config.Destination, key dialKey) (dialPolicy, error) {
+	o := tlsx.ClientOptions{Destination: d.Name, ServerName: key.name, AllowInvalid: d.TLSAllowInvalidCerts, PostQuantum: d.TLSPostQuantum,
+		Slots: s.slots, Pin: (*[32]byte)(d.TLSPinnedCertSHA256)}
+	made := dialSettings{allowInvalid: o.AllowInvalid, postQuantum: o.PostQuantum}
+	if o.Pin != nil {
+		made.pin = string(o.Pin[:])
 	}
+	var err error
+	if d.TLSCA != "" {
+		if o.Roots, made.roots, err = roots(d.TLSCA); err != nil {
+			return dialPolicy{}, err
+		}
+	}
+	if d.TLSClientCert != "" {
+		cert, err := tls.LoadX509KeyPair(d.TLSClientCert, d.TLSClientKey)
+		if err != nil {
+			return dialPolicy{}, err
+		}
+		o.Certificate, made.certificate = &cert, string(bytes.Join(cert.Certificate, nil))
+	}
+	if old, ok := s.dials[key]; ok && old.madeOf == made {
+		return old, nil
+	}
+	c, err := tlsx.NewClientConfig(o)
+	return dialPolicy{c, made}, err
+}
+
+// roots reads a PEM bundle.
+func roots(path string) (*x509.CertPool, string, error) {
 	pem, err := os.ReadFile(path)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("no certificate in %q", path)
+		return nil, "", fmt.Errorf("no certificate in %q", path)
 	}
-	return pool, nil
+	return pool, string(pem), nil
 }

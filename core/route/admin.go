@@ -11,7 +11,7 @@ func (r *Router) Peek(ctx context.Context, identifier string) (Mapping, error) {
 	s := r.settings.Load()
 	m := Mapping{Normalized: s.account(identifier).Lookup}
 	e, ok := r.cache.GetEntryQuietly(m.Normalized)
-	m.Cached = ok && e.Value.epoch == r.epoch.Load() && e.Value.expires > r.clock()
+	m.Cached = ok && r.answers(s, e.Value)
 	said := answer{kind: e.Value.kind, destination: e.Value.destination}
 	if told := said.kind == mapped || said.kind == absent; !m.Cached || !told || e.Value.stale {
 		said = r.ask(ctx, s, m.Normalized)
@@ -29,14 +29,22 @@ func (r *Router) Peek(ctx context.Context, identifier string) (Mapping, error) {
 
 // Writable tells whether Put and Delete can work.
 func (r *Router) Writable() bool {
-	_, ok := r.store.(Writer)
+	_, ok := r.writer()
 	return ok
+}
+
+func (r *Router) writer() (Writer, bool) {
+	w, ok := r.store.(Writer)
+	if l, limited := r.store.(Limited); limited && !l.Writable() {
+		return nil, false
+	}
+	return w, ok
 }
 
 // Put maps an identifier, normalised but not cut, to a declared destination and invalidates it. The invalidation comes
 // after the write and also when the write failed, since it may have happened all the same.
 func (r *Router) Put(ctx context.Context, identifier, destination string) error {
-	w, ok := r.store.(Writer)
+	w, ok := r.writer()
 	if !ok {
 		return fmt.Errorf("writing mapping: %w", ErrReadOnly)
 	}
@@ -59,7 +67,7 @@ func (r *Router) Put(ctx context.Context, identifier, destination string) error 
 // Delete removes the mapping of an identifier, normalised but not cut, invalidates it as Put does, and tells whether
 // there was one.
 func (r *Router) Delete(ctx context.Context, identifier string) (existed bool, err error) {
-	w, ok := r.store.(Writer)
+	w, ok := r.writer()
 	if !ok {
 		return false, fmt.Errorf("removing mapping: %w", ErrReadOnly)
 	}

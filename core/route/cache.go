@@ -15,8 +15,8 @@ const (
 // entry is one remembered answer.
 type entry struct {
 	destination string        // mapped only
-	expires     time.Duration // on the Router's clock; afterwards it is a stale answer
-	epoch       uint32
+	stored      time.Duration // when, on the Router's clock
+	epoch       uint32        // of the Router when it was stored
 	kind        kind
 	stale       bool // an expired answer put back because the store failed
 }
@@ -32,42 +32,57 @@ func (s *settings) result(e entry) (Result, error) {
 	return Result{Destination: s.fallback, Default: true, Stale: e.stale}, nil
 }
 
+// life is how long an entry answers; afterwards it is a stale answer. While the store's notices do not arrive nothing
+// answers for longer than negative_ttl (SPEC 4.2).
+func (s *settings) life(e entry, broken bool) time.Duration {
+	switch {
+	case e.stale, e.kind == failed:
+		return s.onErrorTTL
+	case e.kind == absent:
+		return s.negative
+	case broken:
+		return min(s.positive, s.negative)
+	}
+	return s.positive
+}
+
+// answers tells whether an entry may still be given out.
+func (r *Router) answers(s *settings, e entry) bool {
+	return e.epoch == r.epoch.Load() && r.clock()-e.stored < s.life(e, r.broken.Load())
+}
+
 // fresh finds an entry that may answer. It takes no lock and does not block.
-func (r *Router) fresh(account string) (entry, bool) {
+func (r *Router) fresh(s *settings, account string) (entry, bool) {
 	e, ok := r.cache.GetIfPresent(account)
-	if !ok || e.epoch != r.epoch.Load() || e.expires <= r.clock() {
+	if !ok || !r.answers(s, e) {
 		return entry{}, false
 	}
 	return e, true
 }
 
-// known finds an earlier answer of the store, however old. The caller holds mu.
+// known finds an earlier answer of the store, however old or doubtful, that was not forgotten. The caller holds mu.
 func (r *Router) known(account string) (entry, bool) {
 	e, ok := r.cache.GetEntryQuietly(account)
-	if !ok || e.Value.epoch != r.epoch.Load() || e.Value.kind == failed {
+	if !ok || e.Value.epoch < r.forgotten || e.Value.kind == failed {
 		return entry{}, false
 	}
 	return e.Value, true
 }
 
 // keep turns what the store said into an entry and remembers it. The caller holds mu.
-func (r *Router) keep(s *settings, account string, said answer) entry {
+func (r *Router) keep(account string, said answer) entry {
 	e := entry{kind: said.kind}
-	ttl := s.negative
 	switch said.kind {
 	case mapped:
-		e.destination, ttl = said.destination, s.positive
-	case undeclared:
-		ttl = s.positive
+		e.destination = said.destination
 	case failed:
-		ttl = s.onErrorTTL
 		if old, ok := r.known(account); ok {
 			r.stats.stale.Add(1)
 			e, e.stale = old, true
 		}
 	}
 	e.epoch = r.epoch.Load()
-	e.expires = r.clock() + ttl
+	e.stored = r.clock()
 	r.cache.Set(account, e)
 	return e
 }

@@ -45,6 +45,10 @@ func (r *Router) forget(accounts []string) {
 func (r *Router) InvalidateAll() {
 	r.cache.InvalidateAll() // only gives memory back; afterwards it would drop answers of the new epoch, too
 	r.forgetAll()
+	r.tellAll()
+}
+
+func (r *Router) tellAll() {
 	if hooks := r.hooks.Load(); hooks != nil {
 		for _, h := range *hooks {
 			h.all()
@@ -55,6 +59,22 @@ func (r *Router) InvalidateAll() {
 func (r *Router) forgetAll() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.turn()
+	r.forgotten = r.epoch.Load()
+}
+
+// doubt has every account looked up again, as InvalidateAll does. But nobody said that the old answers are wrong, so
+// they are kept for the case that the store fails: a database that blinks just after it came back must not send migrated
+// accounts to their old home (SPEC 4.2, SECURITY 30).
+func (r *Router) doubt() {
+	r.mu.Lock()
+	r.turn()
+	r.mu.Unlock()
+	r.tellAll()
+}
+
+// turn begins a new epoch. The caller holds mu.
+func (r *Router) turn() {
 	r.epoch.Add(1)
 	for account := range r.flights {
 		r.disown(account)
@@ -64,10 +84,19 @@ func (r *Router) forgetAll() {
 // changed is what a Notifier calls.
 func (r *Router) changed(identifiers []string) {
 	if identifiers == nil {
-		r.InvalidateAll()
+		r.doubt()
 		return
 	}
 	for _, identifier := range identifiers {
 		r.Invalidate(identifier)
 	}
+}
+
+// lost is what a Watcher calls when its notices may not arrive any more.
+func (r *Router) lost() { r.broken.Store(true) }
+
+// back is what a Watcher calls when they arrive again. What they would have said meanwhile is not known.
+func (r *Router) back() {
+	r.doubt() // before entries get their full life again
+	r.broken.Store(false)
 }

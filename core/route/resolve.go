@@ -27,11 +27,12 @@ type answer struct {
 // ResolveCached answers from the cache. It neither blocks nor asks the store, so an event loop may call it. A hit counts;
 // otherwise nothing is counted and Resolve is to be asked.
 func (r *Router) ResolveCached(account string) (Result, bool) {
-	e, ok := r.fresh(account)
+	s := r.settings.Load()
+	e, ok := r.fresh(s, account)
 	if !ok {
 		return Result{}, false
 	}
-	res, err := r.settings.Load().result(e)
+	res, err := s.result(e)
 	if err != nil {
 		return Result{}, false
 	}
@@ -42,7 +43,7 @@ func (r *Router) ResolveCached(account string) (Result, bool) {
 // Resolve finds the destination of Account.Lookup in the cache, else in the store. It fails with ErrUnavailable, or when
 // ctx ends; the look-up then goes on for the others and the cache.
 func (r *Router) Resolve(ctx context.Context, account string) (Result, error) {
-	if e, ok := r.fresh(account); ok {
+	if e, ok := r.fresh(r.settings.Load(), account); ok {
 		r.stats.hits.add()
 		return r.result(e)
 	}
@@ -83,10 +84,10 @@ func (r *Router) board(account string) (*flight, entry, error) {
 	if f := r.flights[account]; f != nil {
 		return f, entry{}, nil
 	}
-	if e, ok := r.fresh(account); ok {
+	s := r.settings.Load()
+	if e, ok := r.fresh(s, account); ok {
 		return nil, e, nil
 	}
-	s := r.settings.Load()
 	if r.closed || r.lookups.Load() >= s.maxLookups {
 		// Never the default destination: being busy says nothing about the account.
 		if e, ok := r.known(account); ok {
@@ -121,7 +122,7 @@ func (r *Router) fly(s *settings, account string, f *flight) {
 		return
 	}
 	delete(r.flights, account)
-	f.entry = r.keep(s, account, said)
+	f.entry = r.keep(account, said)
 	close(f.done)
 }
 

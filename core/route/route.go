@@ -30,8 +30,40 @@ type Reloader interface {
 // Notifier is a Store that learns of changes which did not come through this Router, for instance from other proxies.
 type Notifier interface {
 	// Notify sets the function that is to be called with the changed identifiers, or with nil if any may have changed,
-	// as soon as Lookup shows the change. It is called once, before the first Lookup.
+	// as soon as Lookup shows the change. It is called once, before the first Lookup. An identifier's last answer is
+	// forgotten; at nil the last answers still serve if the store fails.
 	Notify(changed func(identifiers []string))
+}
+
+// Watcher is a Notifier whose notices come over a channel that can break, a network connection for instance.
+type Watcher interface {
+	Notifier
+	// Watch opens the channel and sets two functions: lost is to be called as soon as notices may be missed, back when
+	// none will be missed from then on; never one of them twice in a row, never both at once, lost first. Until lost is
+	// called the channel counts as working, so a store that has none (an old server) calls neither. Watch is called once,
+	// after Notify and before the first Lookup, and does not block.
+	Watch(lost, back func())
+}
+
+// BulkWriter is a Writer that can change many mappings at once.
+type BulkWriter interface {
+	Writer
+	// Apply makes all changes or none of them, with Writer's promise. It maps normalised identifiers to destinations; an
+	// empty one removes the mapping. The map belongs to the caller again when Apply returns.
+	Apply(ctx context.Context, changes map[string]string) error
+}
+
+// Lister is a Store that can tell all its mappings.
+type Lister interface {
+	// All calls yield with every mapping that exists during the whole call, in no particular order, and gives up with
+	// yield's error. One that is written meanwhile may be left out or come twice, the last time being the valid one.
+	All(ctx context.Context, yield func(identifier, destination string) error) error
+}
+
+// Limited is a Store whose configuration decides whether it is a Writer and a Lister, and not its type alone.
+type Limited interface {
+	Writable() bool
+	Listable() bool
 }
 
 // Account is an identifier made ready for look-up.
@@ -80,6 +112,7 @@ type Stats struct {
 	StaleAnswers uint64 // store errors that a known answer covered
 	Undeclared   uint64 // answers that named no declared destination
 	Lookups      int    // under way
+	Broken       bool   // the store's notices of changes do not arrive, entries live shorter
 }
 
 // The errors that callers tell apart.
@@ -92,6 +125,10 @@ var (
 	ErrReadOnly = errors.New("mapping store is read-only")
 	// ErrUndeclared: a mapping may only name a declared destination.
 	ErrUndeclared = errors.New("destination not declared")
+	// ErrNoBulk: the store cannot change many mappings at once.
+	ErrNoBulk = errors.New("mapping store has no all-or-nothing writes")
+	// ErrNoList: the store cannot tell its mappings.
+	ErrNoList = errors.New("mapping store cannot be listed")
 	// ErrNoReload: the store has nothing to reload.
 	ErrNoReload = errors.New("mapping store does not reload")
 )

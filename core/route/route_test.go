@@ -281,6 +281,9 @@ func TestStoreError(t *testing.T) {
 		{"other account known", "bob", FallbackUnavailable, func(g rig) { known(g, "alice", time.Hour) }, "unavailable"},
 		{"invalidated", "alice", FallbackUnavailable, func(g rig) { known(g, "alice", 1); g.Invalidate("alice") }, "unavailable"},
 		{"all invalidated", "alice", FallbackUnavailable, func(g rig) { known(g, "alice", 1); g.InvalidateAll() }, "unavailable"},
+		{"any may have changed", "alice", FallbackDefault, func(g rig) { known(g, "alice", 1); g.store.notify(nil) }, "new stale"},
+		{"doubted, then forgotten", "alice", FallbackUnavailable, func(g rig) { known(g, "alice", 1); g.doubt(); g.InvalidateAll() }, "unavailable"},
+		{"doubted twice", "alice", FallbackUnavailable, func(g rig) { known(g, "alice", 1); g.doubt(); g.doubt() }, "new stale"},
 	} {
 		g := newRig(t, func(o *Options) { o.OnStoreError = c.policy })
 		c.before(g)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,14 +24,18 @@ type Router struct {
 	cancel context.CancelFunc
 
 	settings atomic.Pointer[settings]
-	// epoch is raised by InvalidateAll under mu; an entry of an older one does not exist.
+	// epoch is raised under mu; an entry of an older one does not answer.
 	epoch atomic.Uint32
+	// broken: the store's notices do not arrive.
+	broken atomic.Bool
 
 	mu      sync.Mutex
 	flights map[string]*flight // guarded by mu; at most one for each account
 	closed  bool               // guarded by mu
-	flying  sync.WaitGroup     // raised under mu
-	lookups atomic.Int64       // flights under way, disowned ones included
+	// forgotten is the epoch of the last InvalidateAll, guarded by mu: what is older does not exist.
+	forgotten uint32
+	flying    sync.WaitGroup // raised under mu
+	lookups   atomic.Int64   // flights under way, disowned ones included
 
 	hooks atomic.Pointer[[]hook]
 	stats counters
@@ -67,7 +72,24 @@ func New(o Options) (*Router, error) {
 	if n, ok := o.Store.(Notifier); ok {
 		n.Notify(r.changed)
 	}
+	if w, ok := o.Store.(Watcher); ok {
+		w.Watch(r.lost, r.back)
+	}
 	return r, nil
+}
+
+// Reconfigure changes everything about a Router but its store, the size of its cache and its clock (SPEC 8, reload). Cached
+// answers stay, unless identifiers are looked up in another form from now on. On an error nothing has changed.
+func (r *Router) Reconfigure(o Options) error {
+	next, err := newSettings(o)
+	if err != nil {
+		return fmt.Errorf("changing router: %w", err)
+	}
+	old := r.settings.Swap(next)
+	if old.normalize != next.normalize || old.domain != next.domain || !slices.Equal(old.separators, next.separators) {
+		r.InvalidateAll()
+	}
+	return nil
 }
 
 // Close ends the store calls under way and waits for them. Waiting and later resolutions that miss the cache fail.

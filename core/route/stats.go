@@ -60,6 +60,7 @@ func (r *Router) Stats() Stats {
 		StaleAnswers: r.stats.stale.Load(),
 		Undeclared:   r.stats.undeclared.Load(),
 		Lookups:      int(r.lookups.Load()),
+		Broken:       r.broken.Load(),
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"mailsplice/core/engine"
+	"mailsplice/core/limits"
 	"mailsplice/core/metrics"
 	"mailsplice/protocols/dialog"
 )
@@ -18,19 +19,31 @@ func (b *lobby) accept(ln *Listener, a engine.Accepted) {
 		b.turnAway(a.FD, nil)
 		return
 	}
+	hold, room := limits.Hold{}, true
+	if !known { // a proxy of ours is nobody's address; its clients count once they are announced
+		hold, room = b.s.connections.Acquire(a.Client.Addr())
+	}
+	if !room {
+		ln.metrics.Refused(metrics.RefusedAddress)
+		b.turnAway(a.FD, ln.turnAway)
+		return
+	}
 	if refused, why, words := b.admit(ln); refused {
+		b.s.connections.Release(hold)
 		ln.metrics.Refused(why)
 		b.turnAway(a.FD, words)
 		return
 	}
 	index, gen, rec, err := b.slab.New()
 	if err != nil {
+		b.s.connections.Release(hold)
 		b.unadmit(ln)
 		b.turnAway(a.FD, ln.turnAway)
 		return
 	}
 	t := engine.MakeToken(b.kind, index, gen)
 	rec.fd, rec.phase, rec.listener, rec.protocol = int32(a.FD), awaiting, ln.index, ln.Protocol
+	rec.hold = hold
 	rec.number, rec.since = b.s.number.Add(1), time.Now().UnixNano()
 	rec.client, rec.local = endpointOf(a.Client), endpointOf(a.Local)
 	rec.trusted = flag(known)
@@ -82,18 +95,20 @@ func (b *lobby) admit(ln *Listener) (refused bool, why metrics.Refusal, words []
 		ln.open.Add(-1)
 		return true, metrics.RefusedListener, ln.turnAway
 	}
-	if n := b.s.preauth.Add(1); n > int64(b.s.o.Limits.MaxPreauth) {
+	if n := b.s.preauth.Add(1); n > int64(b.s.policy.Load().Limits.MaxPreauth) {
 		b.s.preauth.Add(-1)
 		ln.open.Add(-1)
 		return true, metrics.RefusedPreauth, ln.turnAway
 	}
 	ln.preauth.Add(1)
+	ln.sessions.Add(1)
 	return false, 0, nil
 }
 
 func (b *lobby) unadmit(ln *Listener) {
 	ln.open.Add(-1)
 	ln.preauth.Add(-1)
+	ln.sessions.Add(-1)
 	b.s.preauth.Add(-1)
 }
 
@@ -106,6 +121,18 @@ func (b *lobby) turnAway(fd int, words []byte) {
 	}
 	b.loop.Settle()
 	b.loop.Leave()
+}
+
+// count takes a place for a client that was announced, unless the session has one; false: it has as many as it may.
+func (b *lobby) count(rec *record) bool {
+	if rec.hold != (limits.Hold{}) {
+		return true
+	}
+	var room bool
+	if rec.hold, room = b.s.connections.Acquire(rec.client.addrPort().Addr()); !room {
+		b.s.listener(rec.listener).metrics.Refused(metrics.RefusedAddress)
+	}
+	return room
 }
 
 func trusted(list []netip.Prefix, peer netip.Addr) bool {

@@ -8,6 +8,7 @@ import (
 
 	"mailsplice/core/engine"
 	"mailsplice/core/metrics"
+	"mailsplice/protocols/dialog"
 	"mailsplice/protocols/proxyproto"
 )
 
@@ -87,6 +88,10 @@ func (b *lobby) announced(t engine.Token, rec *record, ln *Listener, in *proxypr
 	if in.Client.IsValid() {
 		rec.client, rec.local = endpointOf(in.Client), endpointOf(in.Local)
 		rec.trusted = flag(trusted(ln.Trusted, in.Client.Addr()))
+		if rec.trusted == 0 && !b.count(rec) {
+			b.end(t, rec, dialog.TooBusy.String())
+			return
+		}
 	}
 	if in.Session != "" || in.SNI != "" || in.TLSSeen {
 		rec.talk = b.talks.add(&talk{header: in})

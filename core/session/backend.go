@@ -60,14 +60,19 @@ func (g *backendLeg) close() {
 }
 
 // visit reaches the destination once and replays the login there. The error is a *Failure.
-func (a *attempt) visit(d *Destination) (*dialog.Verdict, *backendLeg, error) {
+func (a *attempt) visit(h *home) (*dialog.Verdict, *backendLeg, error) {
+	d := h.declared.Load()
+	if d == nil {
+		return nil, nil, &Failure{Phase: PhaseResolve, Err: errNoDestination}
+	}
 	leg, ok := d.Legs[a.listener.Protocol]
 	if !ok {
-		a.wrongService(d)
+		a.wrongService(h)
 		return nil, nil, &Failure{Phase: PhaseConnect, Err: errWrongService}
 	}
 	s := a.lobby.s
-	deadline := time.Now().Add(s.o.Limits.BackendTimeout)
+	timeout := s.policy.Load().Limits.BackendTimeout
+	deadline := time.Now().Add(timeout)
 	start := time.Now()
 	park, host, err := a.connect(d, leg, deadline)
 	s.o.Metrics.Phase(metrics.PhaseConnect, time.Since(start))
@@ -81,7 +86,7 @@ func (a *attempt) visit(d *Destination) (*dialog.Verdict, *backendLeg, error) {
 			g.close()
 		}
 	}()
-	c := conversation{a: a, d: d, leg: leg, g: g, deadline: deadline}
+	c := conversation{a: a, d: d, leg: leg, g: g, deadline: deadline, timeout: timeout}
 	if len(leg.TLS) > 0 {
 		c.policy = leg.TLS[min(host, len(leg.TLS)-1)]
 	}
@@ -101,9 +106,9 @@ func (a *attempt) visit(d *Destination) (*dialog.Verdict, *backendLeg, error) {
 }
 
 // wrongService says that a destination lacks a protocol, once a second at most (SPEC 4 point 5).
-func (a *attempt) wrongService(d *Destination) {
+func (a *attempt) wrongService(d *home) {
 	if d.wrongServiceWarning.Allow(time.Now()) {
-		a.lobby.s.o.Log.Error("destination does not offer the protocol", logx.Destination, d.Name, logx.Protocol, a.listener.Protocol.String(),
+		a.lobby.s.o.Log.Error("destination does not offer the protocol", logx.Destination, d.name, logx.Protocol, a.listener.Protocol.String(),
 			logx.Listener, a.listener.Name)
 	}
 }
@@ -185,7 +190,8 @@ type conversation struct {
 	policy   *tlsx.ClientConfig // unless the leg is plain
 	g        *backendLeg
 	deadline time.Time
-	sent     bool // credentials have gone out: no retry any more
+	timeout  time.Duration // backend_timeout
+	sent     bool          // credentials have gone out: no retry any more
 	greeted  bool
 }
 
@@ -300,7 +306,7 @@ func (c *conversation) write(x dialog.Action) error {
 			return &Failure{Phase: PhaseAuth, Err: errUnfitLeg}
 		}
 		c.sent = true
-		c.deadline = time.Now().Add(c.a.lobby.s.o.Limits.BackendTimeout)
+		c.deadline = time.Now().Add(c.timeout)
 		c.g.park.SetDeadline(c.deadline)
 	}
 	if _, err := c.g.sock().Write(x.Bytes); err != nil {
@@ -336,11 +342,11 @@ func (c *conversation) broken(doing string, err error) *Failure {
 // ask puts a challenge to the client and waits for its answer, as long as a verdict may take.
 func (c *conversation) ask(challenge []byte) ([]byte, error) {
 	c.a.lobby.loop.Post(&question{c.a, append([]byte(nil), challenge...)})
-	t := time.NewTimer(c.a.lobby.s.o.Limits.BackendTimeout)
+	t := time.NewTimer(c.timeout)
 	defer t.Stop()
 	select {
 	case answer := <-c.a.answers:
-		c.g.park.SetDeadline(time.Now().Add(c.a.lobby.s.o.Limits.BackendTimeout))
+		c.g.park.SetDeadline(time.Now().Add(c.timeout))
 		return answer, nil
 	case <-c.a.ctx.Done():
 		return nil, &Failure{Phase: PhaseAuth, Err: engine.ErrInterrupted}

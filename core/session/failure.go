@@ -44,6 +44,8 @@ func (f *Failure) Unwrap() error { return f.Err }
 
 var (
 	errTooManyLogins = errors.New("too many logins in flight at the destination")
+	errHeld          = errors.New("an administrator holds the account")
+	errDown          = errors.New("destination is down")
 	errLoop          = errors.New("forwarding loop: no hops left")
 	errNoDestination = errors.New("destination is not configured")
 	errWrongService  = errors.New("destination does not offer the protocol")

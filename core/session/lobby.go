@@ -31,7 +31,8 @@ type lobby struct {
 func newLobby(s *Sessions, l *engine.Loop) *lobby {
 	b := &lobby{s: s, loop: l, slab: engine.NewSlab[record]()}
 	b.kind = l.Register(b)
-	b.bridge = bridge.New(l, bridge.Options{Idle: s.o.Limits.BridgeIdle, HalfClosed: s.o.Limits.HalfClosed, Stash: s.stash, Ended: b.ended})
+	limits := s.policy.Load().Limits
+	b.bridge = bridge.New(l, bridge.Options{Idle: limits.BridgeIdle, HalfClosed: limits.HalfClosed, Stash: s.stash, Ended: b.ended})
 	return b
 }
 
@@ -227,8 +228,11 @@ func (b *lobby) Due(t engine.Token) int64 {
 	if rec.phase == announcing && b.silent(t, rec) {
 		return 0
 	}
-	if rec.phase <= preauth {
+	switch {
+	case rec.phase <= preauth:
 		b.tell(t, rec, dialog.Expire)
+	case rec.phase == loggingIn:
+		b.late(t, rec)
 	}
 	return 0
 }
@@ -268,7 +272,9 @@ func (b *lobby) end(t engine.Token, rec *record, reason string) {
 	default:
 		if tk.attempt != nil {
 			tk.attempt.interrupt()
-			tk.attempt.canceled(reason)
+			if tk.refused == nil { // else it was reported
+				tk.attempt.canceled(reason)
+			}
 		}
 		b.loop.Retire(int(rec.fd), b.lastWords(tk))
 	}
@@ -280,6 +286,7 @@ func (b *lobby) end(t engine.Token, rec *record, reason string) {
 		defer b.dropTalk(rec.talk, tk) // last: the machine may be what has failed
 	}
 	b.s.registry.leave(rec.ticket)
+	b.s.connections.Release(rec.hold)
 	b.unadmit(ln)
 	b.loop.Disarm(rec.timer)
 	b.slab.Free(t.Index())
@@ -338,17 +345,19 @@ func (b *lobby) ended(tag uint64, r bridge.Report) {
 	if rec == nil {
 		return
 	}
-	ln, d := b.s.listener(rec.listener), b.s.dests[rec.dest]
+	ln, d := b.s.listener(rec.listener), b.s.home(rec.dest)
 	b.s.bytes[rec.protocol].In.Add(int(r.Counters.ToBackend))
 	b.s.bytes[rec.protocol].Out.Add(int(r.Counters.ToClient))
 	b.s.o.Log.Info("session ended", logx.Session, b.s.id(rec.number), logx.Listener, ln.Name, logx.Protocol, rec.protocol.String(),
-		logx.Client, rec.client.addrPort(), logx.Destination, d.Name, logx.Account, b.s.o.Redactor.Account(b.s.registry.name(rec.ticket)),
+		logx.Client, rec.client.addrPort(), logx.Destination, d.name, logx.Account, b.s.policy.Load().Redactor.Account(b.s.registry.name(rec.ticket)),
 		logx.BytesIn, r.Counters.ToBackend, logx.BytesOut, r.Counters.ToClient,
 		logx.Duration, time.Duration(time.Now().UnixNano()-rec.since).Round(time.Millisecond), logx.Mode, rec.lane.String(), logx.Reason, r.Reason.String())
 	b.s.registry.leave(rec.ticket)
+	b.s.connections.Release(rec.hold)
 	b.slab.Free(t.Index())
 	d.joined[rec.protocol][rec.lane].Add(-1)
 	ln.open.Add(-1)
+	ln.sessions.Add(-1)
 	b.loop.Leave()
 }
 

@@ -8,7 +8,9 @@ import (
 	"sync"
 	"time"
 
+	"mailsplice/core/dial"
 	"mailsplice/core/engine"
+	"mailsplice/core/health"
 	"mailsplice/core/logx"
 	"mailsplice/core/metrics"
 	"mailsplice/core/route"
@@ -94,6 +96,10 @@ func (b *lobby) begin(t engine.Token, rec *record, tk *talk, l *dialog.Login) bo
 	tk.attempt = a
 	if an := l.Announced; an != nil && rec.trusted == 1 {
 		b.believe(rec, an)
+		if an.Client.IsValid() && !b.count(rec) {
+			b.tell(t, rec, dialog.Busy)
+			return false
+		}
 	}
 	a.client, a.local = rec.client.addrPort(), rec.local.addrPort()
 	a.tls, a.header = rec.suites[0] != 0, tk.header
@@ -134,7 +140,7 @@ func (b *lobby) believe(rec *record, an *dialog.Announced) {
 
 // describe settles what the backend will be told about the client (SPEC 5.3).
 func (a *attempt) describe(s *Sessions, an *dialog.Announced) {
-	a.session, a.ttl = s.id(a.number), s.o.Limits.ProxyTTL
+	a.session, a.ttl = s.id(a.number), s.policy.Load().Limits.ProxyTTL
 	if in := a.header; in != nil {
 		a.session = cmp.Or(in.Session, a.session)
 		if in.TLSSeen {
@@ -163,13 +169,16 @@ func (a *attempt) file(rec *record) (*dialog.Verdict, error) {
 		return unavailable, errLoop
 	}
 	if a.login.Identifier != "" {
-		acct, err := s.o.Router.Account(a.login.Identifier)
+		acct, err := s.policy.Load().Router.Account(a.login.Identifier)
 		if err != nil {
 			return &dialog.Verdict{Outcome: dialog.Refused}, err
 		}
 		a.account = acct
 	}
 	rec.master = flag(a.account.Master)
+	if _, held := s.holds.of(a.account.Registry); held && !a.account.Master {
+		return unavailable, errHeld
+	}
 	place := place{tok: a.tok, loop: a.lobby.loop.ID(), protocol: rec.protocol, master: a.account.Master,
 		short: a.account.Lookup != a.account.Registry}
 	t, _, err := s.registry.enter(a.account.Registry, place)
@@ -186,9 +195,9 @@ var unavailable = &dialog.Verdict{Outcome: dialog.Unavailable}
 // outcome is what one round of a login came to.
 type outcome struct {
 	verdict *dialog.Verdict
-	dest    *Destination // nil: none was found
-	sock    *backendLeg  // accepted only
-	gen     uint32       // of the account, when the round began
+	dest    *home       // nil: none was found
+	sock    *backendLeg // accepted only
+	gen     uint32      // of the account, when the round began
 	err     error
 	phase   Phase
 }
@@ -201,7 +210,10 @@ func (a *attempt) run() {
 			a.lobby.loop.Post(&decision{a, outcome{verdict: unavailable}})
 		}
 	}()
-	out := a.round()
+	out := outcome{verdict: unavailable, err: engine.ErrInterrupted, phase: PhaseResolve}
+	if a.waitOut() {
+		out = a.round()
+	}
 	for ; a.rounds < maxRounds && a.moved(&out); out = a.round() {
 		out.close()
 	}
@@ -243,8 +255,36 @@ func (a *attempt) round() outcome {
 		out.err, out.phase = errTooManyLogins, PhaseConnect
 		return out
 	}
+	pass, ok := out.dest.breaker.Allow()
+	if !ok {
+		out.err, out.phase = errDown, PhaseConnect
+		return out
+	}
+	defer pass.Abandon() // canceled, or not the backend's fault
 	a.attend(&out)
+	if level, told := a.health(&out); told {
+		pass.Failed(a.client.Addr(), level)
+	} else if out.err == nil {
+		pass.Succeeded()
+	}
 	return out
+}
+
+// health classes a failure for the breaker (SPEC 7); told is false for what says nothing about the backend.
+func (a *attempt) health(out *outcome) (level health.Level, told bool) {
+	f := (*Failure)(nil)
+	if a.ctx.Err() != nil || !errors.As(out.err, &f) {
+		return 0, false
+	}
+	for _, ours := range []error{errWrongService, errUnfitLeg, errNoAnswer, errNoDestination, engine.ErrInterrupted, dial.ErrOwnListener} {
+		if errors.Is(f, ours) {
+			return 0, false
+		}
+	}
+	if f.HostLevel {
+		return health.HostLevel, true
+	}
+	return health.ClientLevel, true
 }
 
 // attend tries until the backend has given a verdict or no retry is left.
@@ -260,7 +300,7 @@ func (a *attempt) attend(out *outcome) {
 			f = &Failure{Phase: PhaseRelay, Err: err}
 		}
 		out.err, out.phase = f, f.Phase
-		if !f.Retryable || try >= a.lobby.s.o.Limits.ConnectRetries || !a.pause(retryAfter) {
+		if !f.Retryable || try >= a.lobby.s.policy.Load().Limits.ConnectRetries || !a.pause(retryAfter) {
 			return
 		}
 	}
@@ -282,22 +322,27 @@ func (a *attempt) pause(d time.Duration) bool {
 }
 
 // resolve finds the account's destination; a login without an identifier goes to the default one (SPEC 4.1).
-func (a *attempt) resolve() (*Destination, error) {
-	s := a.lobby.s
-	if a.listener.Protocol.PassesThrough() {
-		if d := s.byName[s.o.PassThrough]; d != nil {
-			return d, nil
+func (a *attempt) resolve() (*home, error) {
+	p := a.lobby.s.policy.Load()
+	name := p.PassThrough
+	switch {
+	case a.listener.Protocol.PassesThrough():
+	case a.login.Identifier == "":
+		name = p.Router.Default().Destination
+	default:
+		res, err := p.Router.Resolve(a.ctx, a.account.Lookup)
+		if err != nil && p != a.lobby.s.policy.Load() { // a reload has closed this router
+			return a.resolve()
 		}
-		return nil, errNoDestination
+		if err != nil {
+			return nil, err
+		}
+		name = res.Destination
+		if res.Default && !res.Stale {
+			a.lobby.s.unmapped.note(a.account.Lookup)
+		}
 	}
-	if a.login.Identifier == "" {
-		return s.byName[s.o.Router.Default().Destination], nil
-	}
-	res, err := s.o.Router.Resolve(a.ctx, a.account.Lookup)
-	if err != nil {
-		return nil, err
-	}
-	if d := s.byName[res.Destination]; d != nil {
+	if d := p.byName[name]; d != nil {
 		return d, nil
 	}
 	return nil, errNoDestination

@@ -56,16 +56,17 @@ func (m *mover) take() (string, bool) {
 func (m *mover) move(account string) {
 	ctx, cancel := context.WithTimeout(m.s.ctx, moveTimeout)
 	defer cancel()
-	var right [2]*Destination // by form: with the default domain, without it
-	for i, form := range m.s.o.Router.Forms(account) {
-		if res, err := m.s.o.Router.Resolve(ctx, form); err == nil && !res.Stale {
-			right[i] = m.s.byName[res.Destination]
+	p := m.s.policy.Load()
+	var right [2]*home // by form: with the default domain, without it
+	for i, form := range p.Router.Forms(account) {
+		if res, err := p.Router.Resolve(ctx, form); err == nil && !res.Stale {
+			right[i] = p.byName[res.Destination]
 		}
 	}
 	var elsewhere []place
-	for _, p := range m.s.registry.sessionsOf(account, nil) {
-		if d := right[flag(p.short)]; p.joined && d != nil && p.dest != d.index {
-			elsewhere = append(elsewhere, p)
+	for _, x := range m.s.registry.sessionsOf(account, nil) {
+		if d := right[flag(x.short)]; x.joined && d != nil && x.dest != d.index {
+			elsewhere = append(elsewhere, x)
 		}
 	}
 	m.s.kick(elsewhere)

@@ -7,6 +7,7 @@ import (
 
 	"mailsplice/core/bridge"
 	"mailsplice/core/engine"
+	"mailsplice/core/limits"
 	"mailsplice/protocols/dialog"
 	"mailsplice/protocols/proxyproto"
 )
@@ -44,6 +45,7 @@ type record struct {
 	since    int64 // wall clock, nanoseconds
 	deadline int64 // of the pre-auth dialogue, on the loop's clock; 0: none
 	ticket   ticket
+	hold     limits.Hold // the client's place among those of its address
 	timer    engine.TimerID
 	fd       int32 // client leg, until joined
 	talk     uint32
@@ -71,6 +73,7 @@ type talk struct {
 	in      *bytebufferpool.ByteBuffer // input not consumed yet; nil: none
 	out     *bytebufferpool.ByteBuffer // output the socket has not taken, sealed on a TLS leg; nil: none
 	attempt *attempt                   // while logging in
+	refused *dialog.Verdict            // of the attempt, held back until the deadline (SPEC 12); nil: none
 	goAhead []byte                     // to STARTTLS, not written yet
 	shake   *handshake                 // while handshaking
 	tls     *clientTLS                 // nil: in the clear

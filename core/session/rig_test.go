@@ -93,11 +93,17 @@ func newRig(t *testing.T, sp Speaker, o mailfake.Options, spoil ...func(*Destina
 		t.Fatal(err)
 	}
 	dialer := dial.New(dial.Options{})
-	r.sessions = New(Options{Engine: r.engine, Destinations: []*Destination{r.dest}, Router: router, Dialer: dialer, Log: log,
-		Redactor: logx.NewRedactor(logx.Redacted), Metrics: metrics.New(),
-		Limits: Limits{MaxPreauth: 100, BackendTimeout: time.Hour, ProxyTTL: 7, BridgeIdle: time.Hour, HalfClosed: time.Hour, StashBytes: 1 << 20}})
+	r.sessions, err = New(Options{Engine: r.engine, Dialer: dialer, Log: log, Metrics: metrics.New(),
+		Policy: Policy{Destinations: []*Destination{r.dest}, Router: router, Redactor: logx.NewRedactor(logx.Redacted),
+			Limits: Limits{MaxPreauth: 100, BackendTimeout: time.Hour, ProxyTTL: 7, BridgeIdle: time.Hour, HalfClosed: time.Hour, StashBytes: 1 << 20}}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	r.engine.Start()
-	lo := r.sessions.AddListener(&Listener{Name: "in", Protocol: IMAP, Speaker: sp, PreauthTimeout: time.Hour})
+	lo, err := r.sessions.AddListener(&Listener{Name: "in", Protocol: IMAP, Speaker: sp, PreauthTimeout: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
 	lo.Addr = netip.MustParseAddrPort("127.0.0.1:0")
 	ln, err := r.engine.Listen(lo)
 	if err != nil {

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"log/slog"
 	"math"
-	"net/netip"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -15,33 +14,10 @@ import (
 	"mailsplice/core/bridge"
 	"mailsplice/core/dial"
 	"mailsplice/core/engine"
-	"mailsplice/core/logx"
+	"mailsplice/core/limits"
 	"mailsplice/core/metrics"
-	"mailsplice/core/route"
-	"mailsplice/protocols/dialog"
 	"mailsplice/tlsx"
 )
-
-// Listener is one configured entrance. Immutable after Sessions.AddListener.
-type Listener struct {
-	Name           string
-	Protocol       Protocol
-	Speaker        Speaker
-	Mode           TLSMode
-	TLS            *tlsx.ServerConfig // unless Mode is Plain
-	MaxConnections int                // 0: no limit
-	PreauthTimeout time.Duration
-	Header         HeaderMode     // whether peers in Trusted send a PROXY header
-	Trusted        []netip.Prefix // peers that may announce a client
-
-	index    uint16
-	turnAway []byte // the protocol's words for "too busy"; none where a handshake would be needed for them
-	farewell []byte // and for "shutting down"
-	open     atomic.Int64
-	preauth  atomic.Int64
-	metrics  *metrics.Listener
-	logins   map[string]*metrics.Logins // by destination name, "" among them
-}
 
 // TLSMode is how a leg is encrypted.
 type TLSMode uint8
@@ -72,47 +48,14 @@ type Leg struct {
 	Announce Announce
 }
 
-// Destination is one configured backend. Immutable after New.
-type Destination struct {
-	Name                string
-	Hosts               []string
-	Sources             *dial.Sources // nil: the kernel chooses
-	Legs                map[Protocol]Leg
-	HideAuthErrors      bool
-	AllowPlaintextAuth  bool // SPEC 2.4: credentials on a plain leg
-	index               uint16
-	inFlight            atomic.Int64
-	joined              [protocols][bridge.Lanes]atomic.Int64
-	untrustedWarning    [protocols]sync.Once
-	wrongServiceWarning *logx.Throttle
-	noXClientWarning    *logx.Throttle
-}
-
-// Limits are the times and counts of SPEC 2.1 that rule sessions.
-type Limits struct {
-	MaxPreauth     int
-	BackendTimeout time.Duration
-	ConnectRetries int
-	ProxyTTL       int
-	BridgeIdle     time.Duration
-	HalfClosed     time.Duration
-	StashBytes     int64
-}
-
 // Options make Sessions.
 type Options struct {
-	Engine       *engine.Engine // not yet started
-	Destinations []*Destination
-	// PassThrough names the destination of SMTP and LMTP listeners (SPEC 2.6).
-	PassThrough string
-	Router      *route.Router
-	Dialer      *dial.Dialer
-	Limits      Limits
-	// KickOnChange: sessions elsewhere end when an invalidation changes an account's destination (SPEC 2.5, on_change).
-	KickOnChange bool
-	Log          *slog.Logger
-	Redactor     *logx.Redactor
-	Metrics      *metrics.Set
+	Engine  *engine.Engine // not yet started
+	Dialer  *dial.Dialer
+	Log     *slog.Logger
+	Metrics *metrics.Set
+	// Policy is in force until Apply.
+	Policy Policy
 }
 
 // maxLoginsPerDestination bounds logins in flight at one destination; above it they get the temporary error (DESIGN 5).
@@ -123,21 +66,29 @@ type Sessions struct {
 	// immutable after New
 	o        Options
 	lobbies  []*lobby
-	dests    []*Destination
-	byName   map[string]*Destination
 	stash    *bridge.Budget
 	prefix   string // of session ids; random, so that ids of two processes differ
 	registry *registry
-	ctx      context.Context // ends when Close is called: look-ups and dials of logins in flight
-	cancel   context.CancelFunc
-	movers   mover
+	holds    holds
+	unmapped unmapped
+
+	connections *limits.Connections // by client address
+	delays      *limits.Delays
+	ctx         context.Context // ends when Close is called: look-ups and dials of logins in flight
+	cancel      context.CancelFunc
+	movers      mover
 
 	goroutines sync.WaitGroup // of logins and handshakes
 	ferries    sync.WaitGroup // of lane conn; they end with their sessions
 	launching  sync.Mutex     // held while a goroutine starts, so that Close waits for every one
 
+	applying sync.Mutex // held by Apply
+	policy   atomic.Pointer[policy]
+	homes    atomic.Pointer[[]*home] // by index
+
 	listenersMu sync.RWMutex
-	listeners   []*Listener // by index; entries stay for the sessions that refer to them
+	listeners   []*Listener      // by index; entries stay for the sessions that refer to them
+	gates       map[string]*gate // by the listener's name
 
 	number     atomic.Uint64
 	preauth    atomic.Int64
@@ -149,75 +100,29 @@ type Sessions struct {
 }
 
 // New registers with every loop of the engine.
-func New(o Options) *Sessions {
-	s := &Sessions{o: o, byName: map[string]*Destination{}, stash: bridge.NewBudget(o.Limits.StashBytes), registry: newRegistry()}
+func New(o Options) (*Sessions, error) {
+	s := &Sessions{o: o, stash: bridge.NewBudget(o.Policy.Limits.StashBytes), registry: newRegistry(),
+		connections: limits.NewConnections(o.Policy.Limits.SessionsPerIP), delays: limits.NewDelays(time.Now), gates: map[string]*gate{}}
+	s.homes.Store(new([]*home))
+	for p := range protocols {
+		if p > 0 {
+			s.bytes[p] = o.Metrics.Bytes(p.String())
+		}
+	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	var random [6]byte
 	rand.Read(random[:])
 	s.prefix = hex.EncodeToString(random[:])
-	for i, d := range o.Destinations {
-		d.index = uint16(i)
-		d.wrongServiceWarning, d.noXClientWarning = logx.Every(time.Second), logx.Every(time.Second)
-		s.dests = append(s.dests, d)
-		s.byName[d.Name] = d
+	s.movers.s = s
+	if err := s.Apply(o.Policy); err != nil {
+		s.cancel()
+		s.registry.close()
+		return nil, err
 	}
 	for _, l := range o.Engine.Loops() {
 		s.lobbies = append(s.lobbies, newLobby(s, l))
 	}
-	s.movers.s = s
-	o.Router.OnInvalidate(s.invalidated, s.invalidatedAll)
-	return s
-}
-
-// AddListener prepares a listener and returns what the engine needs for each of its addresses.
-func (s *Sessions) AddListener(ln *Listener) engine.ListenOptions {
-	if ln.Mode != ImplicitTLS {
-		ln.turnAway, ln.farewell = words(ln.Speaker, dialog.Busy), words(ln.Speaker, dialog.Drain)
-	}
-	ln.metrics = s.o.Metrics.Listener(ln.Name, func() float64 { return float64(ln.preauth.Load()) })
-	s.count(ln)
-	s.listenersMu.Lock()
-	ln.index = uint16(len(s.listeners))
-	s.listeners = append(s.listeners, ln)
-	s.listenersMu.Unlock()
-	return engine.ListenOptions{
-		TurnAway: ln.turnAway,
-		Refused:  func() { ln.metrics.Refused(metrics.RefusedDescriptors) },
-		Accept:   func(l *engine.Loop, a engine.Accepted) { s.lobbies[l.ID()].accept(ln, a) },
-	}
-}
-
-// count asks for the counters of a listener's protocol.
-func (s *Sessions) count(ln *Listener) {
-	protocol := ln.Protocol.String()
-	if s.bytes[ln.Protocol] == nil {
-		s.bytes[ln.Protocol] = s.o.Metrics.Bytes(protocol)
-	}
-	ln.logins = map[string]*metrics.Logins{"": s.o.Metrics.Logins(protocol, "")}
-	for _, d := range s.dests {
-		ln.logins[d.Name] = s.o.Metrics.Logins(protocol, d.Name)
-		for lane := range bridge.Lanes {
-			n := &d.joined[ln.Protocol][lane]
-			s.o.Metrics.Sessions(protocol, d.Name, lane.String(), func() float64 { return float64(n.Load()) })
-		}
-	}
-}
-
-// words asks a fresh machine for its farewell.
-func words(sp Speaker, why dialog.EventKind) (text []byte) {
-	m := sp.Client(Facts{})
-	m.Tell(dialog.Event{Kind: why})
-	for a := m.Next(); a.Kind == dialog.Write; a = m.Next() {
-		text = append(text, a.Bytes...)
-	}
-	m.Release()
-	return text
-}
-
-func (s *Sessions) listener(index uint16) *Listener {
-	s.listenersMu.RLock()
-	defer s.listenersMu.RUnlock()
-	return s.listeners[index]
+	return s, nil
 }
 
 // id is the session's name in logs and towards backends: 12 hex digits of the process, then a number.
@@ -236,7 +141,7 @@ type Counts struct {
 // Counts reads the figures. Any goroutine may ask.
 func (s *Sessions) Counts() Counts {
 	c := Counts{Preauth: int(s.preauth.Load()), StashBytes: s.stash.InUse()}
-	for _, d := range s.dests {
+	for _, d := range *s.homes.Load() {
 		for p := range d.joined {
 			for lane := range d.joined[p] {
 				n := int(d.joined[p][lane].Load())
@@ -260,35 +165,7 @@ type KickOptions struct {
 }
 
 // Kick ends sessions and logins in progress, and returns how many it reached. They end on their loops, soon after.
-func (s *Sessions) Kick(o KickOptions) int {
-	dest := -1
-	if o.Destination != "" {
-		d := s.byName[o.Destination]
-		if d == nil {
-			return 0
-		}
-		dest = int(d.index)
-	}
-	keep := func(p place) bool {
-		return (dest < 0 || int(p.dest) == dest) && !(o.SpareMaster && p.master)
-	}
-	if o.Account == "" {
-		if dest < 0 {
-			return 0
-		}
-		return s.kick(s.registry.each(keep))
-	}
-	s.registry.bump(o.Account)
-	list := s.registry.sessionsOf(o.Account, nil)
-	n := 0
-	for _, p := range list {
-		if keep(p) {
-			list[n] = p
-			n++
-		}
-	}
-	return s.kick(list[:n])
-}
+func (s *Sessions) Kick(o KickOptions) int { return s.kick(s.choose(o)) }
 
 // kick posts one message per loop.
 func (s *Sessions) kick(list []place) int {
@@ -307,14 +184,14 @@ func (s *Sessions) kick(list []place) int {
 
 // invalidated is called by the router when an account's mapping may have changed.
 func (s *Sessions) invalidated(account string) {
-	if s.registry.bump(account) && s.o.KickOnChange {
+	if s.registry.bump(account) && s.policy.Load().KickOnChange {
 		s.movers.add(account)
 	}
 }
 
 func (s *Sessions) invalidatedAll() {
 	s.registry.bumpAll()
-	if s.o.KickOnChange {
+	if s.policy.Load().KickOnChange {
 		for _, account := range s.registry.accountNames() {
 			s.movers.add(account)
 		}

@@ -78,10 +78,41 @@ func (b *lobby) decide(t engine.Token, rec *record, m *decision) {
 	a.report(out)
 	tk := b.talks.of(rec.talk)
 	if accepted {
+		b.s.delays.Succeeded(a.client.Addr())
 		b.join(t, rec, tk, out)
 		return
 	}
+	if b.delayed(t, rec, tk, out) {
+		return
+	}
 	if b.decided(t, rec, tk, out.verdict) {
+		b.pump(t, rec, tk)
+	}
+}
+
+// delayed holds a backend's refusal back: failed logins slow an address down, without a thread or a goroutine (SPEC 12).
+func (b *lobby) delayed(t engine.Token, rec *record, tk *talk, out *outcome) bool {
+	a := tk.attempt
+	if out.verdict.Outcome != dialog.Refused || out.verdict.NotOffered || out.err != nil || a.listener.Protocol.PassesThrough() {
+		return false
+	}
+	d := b.s.delays.Failed(a.client.Addr())
+	if d <= 0 {
+		return false
+	}
+	a.login.Wipe()
+	tk.refused = out.verdict
+	rec.deadline = b.loop.Now() + int64(d)
+	rec.timer = b.loop.Arm(rec.timer, rec.deadline, t)
+	return true
+}
+
+// late gives the client a refusal whose time has come.
+func (b *lobby) late(t engine.Token, rec *record) {
+	tk := b.talks.of(rec.talk)
+	v := tk.refused
+	tk.refused = nil
+	if v != nil && b.decided(t, rec, tk, v) {
 		b.pump(t, rec, tk)
 	}
 }
@@ -138,7 +169,7 @@ func (b *lobby) join(t engine.Token, rec *record, tk *talk, out *outcome) {
 
 // bridged makes the session a joined one. The answer and the backend's tail come first, and in the other direction what
 // the client has pipelined.
-func (b *lobby) bridged(t engine.Token, rec *record, tk *talk, d *Destination, j bridge.Join) {
+func (b *lobby) bridged(t engine.Token, rec *record, tk *talk, d *home, j bridge.Join) {
 	rec.phase, rec.dest, rec.fd, rec.deadline = joined, d.index, -1, 0
 	rec.lane = max(j.Client.Lane, j.Backend.Lane)
 	b.loop.Disarm(rec.timer)
@@ -194,7 +225,7 @@ func (b *lobby) backendEnd(g *backendLeg) (bridge.Leg, error) {
 
 // canceled is report for a login whose client left or was ended before the verdict.
 func (a *attempt) canceled(reason string) {
-	a.listener.logins[""].Count(metrics.Canceled)
+	a.listener.logins.Count(metrics.Canceled)
 	a.lobby.s.o.Log.Info(a.listener.Protocol.deed()+metrics.Canceled.String(), append(a.facts(""), logx.Reason, reason)...)
 }
 
@@ -202,15 +233,15 @@ func (a *attempt) canceled(reason string) {
 func (a *attempt) facts(destination string) []any {
 	s := a.lobby.s
 	return []any{logx.Session, s.id(a.number), logx.Listener, a.listener.Name, logx.Protocol, a.listener.Protocol.String(),
-		logx.Client, a.client, logx.Destination, destination, logx.Account, s.o.Redactor.Account(a.account.Registry)}
+		logx.Client, a.client, logx.Destination, destination, logx.Account, s.policy.Load().Redactor.Account(a.account.Registry)}
 }
 
 // report counts and logs the result of a login: one line each (SPEC 10).
 func (a *attempt) report(out *outcome) {
 	s := a.lobby.s
-	name, result := "", metrics.Unavailable
+	name, counter, result := "", a.listener.logins, metrics.Unavailable
 	if out.dest != nil {
-		name = out.dest.Name
+		name, counter = out.dest.name, out.dest.logins[a.listener.Protocol].Load()
 	}
 	switch out.verdict.Outcome {
 	case dialog.Accepted:
@@ -218,7 +249,7 @@ func (a *attempt) report(out *outcome) {
 	case dialog.Refused:
 		result = metrics.Refused
 	}
-	a.listener.logins[name].Count(result)
+	counter.Count(result)
 	line := append(a.facts(name), logx.Reason, reason(out))
 	if out.err != nil {
 		line = append(line, logx.Phase, string(out.phase), logx.Err, out.err)
@@ -239,16 +270,16 @@ func (p Protocol) deed() string {
 
 // ignored says that a backend does not take our word for who the client is. A pass-through session goes nowhere then
 // (SPEC 3.5).
-func (a *attempt) ignored(d *Destination, o dialog.Outcome) {
+func (a *attempt) ignored(d *home, o dialog.Outcome) {
 	p, log := a.listener.Protocol, a.lobby.s.o.Log
 	if p.PassesThrough() && o == dialog.Unavailable {
 		if d.noXClientWarning.Allow(time.Now()) {
-			log.Error("backend does not offer or accept XCLIENT: nobody is passed through", logx.Destination, d.Name, logx.Protocol, p.String())
+			log.Error("backend does not offer or accept XCLIENT: nobody is passed through", logx.Destination, d.name, logx.Protocol, p.String())
 		}
 		return
 	}
 	d.untrustedWarning[p].Do(func() {
-		log.Warn("backend does not trust us to announce clients", logx.Destination, d.Name, logx.Protocol, p.String())
+		log.Warn("backend does not trust us to announce clients", logx.Destination, d.name, logx.Protocol, p.String())
 	})
 }
 

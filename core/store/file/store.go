@@ -5,10 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 )
+
+// errDestination is a destination that a reading would not give back as it was written.
+var errDestination = errors.New("destination cannot stand in a mapping file")
 
 // ErrIdentifier: the file has no way to hold a mapping of this identifier, for instance since it begins with "#".
 var ErrIdentifier = errors.New("identifier cannot stand in a mapping file")
@@ -61,6 +66,22 @@ func (s *Store) Lookup(_ context.Context, identifier string) (destination string
 	defer s.mu.RUnlock()
 	destination, found = s.mappings[identifier]
 	return destination, found, nil
+}
+
+// All calls yield with every mapping, as they are now, in the order of identifiers, and ends with its error.
+func (s *Store) All(ctx context.Context, yield func(identifier, destination string) error) error {
+	s.mu.RLock()
+	mappings := maps.Clone(s.mappings) // whoever takes them may be slow
+	s.mu.RUnlock()
+	for _, identifier := range slices.Sorted(maps.Keys(mappings)) {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err := yield(identifier, mappings[identifier]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Len is the number of mappings.
@@ -178,9 +199,13 @@ func diff(before, after map[string]string) (added, changed, removed []string) {
 	return added, changed, removed
 }
 
-// storable refuses a field that a reading would not give back as it was written.
-func storable(identifier string) error {
+// storable refuses what a reading would not give back as it was written. An empty destination is a removal.
+func storable(identifier, destination string) error {
 	switch {
+	case destination == "":
+		return nil
+	case len(destination) > maxDestinationBytes, strings.ContainsAny(destination, blanks+"\n"):
+		return fmt.Errorf("%q: %w", destination, errDestination)
 	case identifier == "", strings.ContainsAny(identifier, blanks+"\n"), unusable(identifier) != "",
 		strings.HasPrefix(identifier, "#"), strings.HasPrefix(identifier, bom):
 		return ErrIdentifier

@@ -27,7 +27,7 @@ var ctx = context.Background()
 func written(s *Store) string {
 	var b bytes.Buffer
 	w := bufio.NewWriter(&b)
-	s.format(w, "", "")
+	s.format(w, nil)
 	w.Flush()
 	return b.String()
 }
@@ -136,6 +136,74 @@ func TestWrites(t *testing.T) {
 		if again, err := Open(path, Options{}); err != nil || again.Len() != s.Len() {
 			t.Errorf("%s: opened again: %v", c.name, err)
 		}
+	}
+}
+
+// Many changes are one rewrite, one bad one is none.
+func TestApply(t *testing.T) {
+	const before = "# head\nbob old\nzoe old\n"
+	for _, c := range []struct {
+		name    string
+		changes map[string]string
+		after   string // empty: refused
+		bad     error
+	}{
+		{"none", nil, before, nil},
+		{"as it is", map[string]string{"bob": "old", "carol": ""}, before, nil},
+		{"all kinds", map[string]string{"alice": "new", "BOB": "new", "zoe": "", "gone": ""}, "# head\nalice\tnew\nbob\tnew\n", nil},
+		{"everything", map[string]string{"bob": "", "zoe": ""}, "# head\n", nil},
+		{"bad identifier", map[string]string{"alice": "new", "#x": "new"}, "", ErrIdentifier},
+		{"bad destination", map[string]string{"alice": "new", "x": "a b"}, "", errDestination},
+	} {
+		s, path := open(t, before, Rules{Normalize: strings.ToLower})
+		err := s.Apply(ctx, c.changes)
+		if !errors.Is(err, c.bad) {
+			t.Errorf("%s: got %v, want %v", c.name, err, c.bad)
+		}
+		want := c.after
+		if c.bad != nil {
+			want = before
+		}
+		if got := content(t, path); got != want {
+			t.Errorf("%s: got file %q, want %q", c.name, got, want)
+		}
+		if got := listing(t, s); strings.TrimPrefix(strings.ReplaceAll(want, " old", "\told"), "# head\n") != got {
+			t.Errorf("%s: got %q from All, want what is in the file", c.name, got)
+		}
+	}
+}
+
+// listing is what All says, as lines.
+func listing(t *testing.T, s *Store) string {
+	t.Helper()
+	var b strings.Builder
+	err := s.All(ctx, func(identifier, destination string) error {
+		fmt.Fprintf(&b, "%s\t%s\n", identifier, destination)
+		return nil
+	})
+	if err != nil {
+		t.Errorf("All: %v", err)
+	}
+	return b.String()
+}
+
+// Writing from within All does not lock up; giving up is possible in both ways.
+func TestAllGivesUp(t *testing.T) {
+	s, _ := open(t, "a new\nb new\n", Rules{})
+	errEnough := errors.New("enough")
+	err := s.All(ctx, func(identifier, _ string) error {
+		if err := s.Put(ctx, "c", "new"); err != nil {
+			t.Error(err)
+		}
+		return errEnough
+	})
+	if !errors.Is(err, errEnough) {
+		t.Errorf("got %v, want the reader's error", err)
+	}
+	ended, cancel := context.WithCancel(ctx)
+	cancel()
+	if err := s.All(ended, func(string, string) error { return nil }); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want context.Canceled", err)
 	}
 }
 

@@ -33,31 +33,44 @@ var errRaced = errors.New("the file was changed by somebody else meanwhile")
 // Put maps an identifier to a destination. The file is written before Lookup shows the change. Identifiers that the
 // file cannot hold are ErrIdentifier.
 func (s *Store) Put(ctx context.Context, identifier, destination string) error {
-	if s.rules.Normalize != nil {
-		identifier = s.rules.Normalize(identifier)
+	if destination == "" {
+		return fmt.Errorf("writing mapping file: %w", errDestination)
 	}
-	if err := storable(identifier); err != nil {
-		return fmt.Errorf("writing mapping file: %w", err)
-	}
-	if destination == "" || len(destination) > maxDestinationBytes || strings.ContainsAny(destination, blanks+"\n") {
-		return fmt.Errorf("writing mapping file: destination %q cannot stand in it", destination)
-	}
-	_, err := s.modify(ctx, identifier, destination)
-	return err
+	return s.Apply(ctx, map[string]string{identifier: destination})
 }
 
 // Delete removes a mapping and tells whether there was one.
 func (s *Store) Delete(ctx context.Context, identifier string) (existed bool, err error) {
-	if s.rules.Normalize != nil {
-		identifier = s.rules.Normalize(identifier)
-	}
-	return s.modify(ctx, identifier, "")
+	n, err := s.modify(ctx, map[string]string{s.normalize(identifier): ""})
+	return n > 0, err
 }
 
-// modify maps the identifier, or removes it if destination is empty, in the file and then in memory.
-func (s *Store) modify(ctx context.Context, identifier, destination string) (existed bool, err error) {
+// Apply makes all changes in one rewrite of the file, before Lookup shows any of them; an empty destination removes. A
+// single mapping that the file cannot hold refuses them all, with ErrIdentifier if it is for its identifier.
+func (s *Store) Apply(ctx context.Context, changes map[string]string) error {
+	normal := make(map[string]string, len(changes))
+	for identifier, destination := range changes {
+		identifier = s.normalize(identifier)
+		if err := storable(identifier, destination); err != nil {
+			return fmt.Errorf("writing mapping file: %w", err)
+		}
+		normal[identifier] = destination
+	}
+	_, err := s.modify(ctx, normal)
+	return err
+}
+
+func (s *Store) normalize(identifier string) string {
+	if s.rules.Normalize == nil {
+		return identifier
+	}
+	return s.rules.Normalize(identifier)
+}
+
+// modify makes the changes in the file and then in memory, and tells how many of the identifiers had a mapping before.
+func (s *Store) modify(ctx context.Context, changes map[string]string) (existed int, err error) {
 	if err := s.lock(ctx); err != nil {
-		return false, fmt.Errorf("writing mapping file: %w", err)
+		return 0, fmt.Errorf("writing mapping file: %w", err)
 	}
 	var foreign []string
 	defer func() {
@@ -73,16 +86,29 @@ func (s *Store) modify(ctx context.Context, identifier, destination string) (exi
 			break
 		}
 		foreign = append(foreign, news...)
-		var old string
-		if old, existed = s.mappings[identifier]; existed == (destination != "") && old == destination {
+		var different bool
+		if existed, different = s.compare(changes); !different {
 			return existed, nil // the file says so already
 		}
-		err = s.rewrite(identifier, destination)
+		err = s.rewrite(changes)
 	}
 	if err != nil {
 		return existed, fmt.Errorf("writing mapping file: %w", err)
 	}
 	return existed, nil
+}
+
+// compare tells how many identifiers have a mapping now, and whether any change would make a difference. The caller
+// holds writing.
+func (s *Store) compare(changes map[string]string) (existed int, different bool) {
+	for identifier, destination := range changes {
+		old, known := s.mappings[identifier]
+		if known {
+			existed++
+		}
+		different = different || known != (destination != "") || old != destination
+	}
+	return existed, different
 }
 
 // catchUp reads the file if it may have changed since it was read, and returns the identifiers that did. The caller
@@ -101,7 +127,7 @@ func (s *Store) catchUp() (news []string, err error) {
 }
 
 // rewrite replaces the file and then changes memory. The caller holds writing, so reading mappings needs no lock.
-func (s *Store) rewrite(identifier, destination string) error {
+func (s *Store) rewrite(changes map[string]string) error {
 	path, err := filepath.EvalSymlinks(s.path) // a link stays a link
 	if err != nil {
 		return err
@@ -112,19 +138,19 @@ func (s *Store) rewrite(identifier, destination string) error {
 	}
 	defer folder.Close()
 	s.sweep(path)
-	temp, err := s.writeTemp(path, identifier, destination)
+	temp, err := s.writeTemp(path, changes)
 	if err != nil {
 		return err
 	}
 	if err := s.rename(temp, path); err != nil {
 		return errors.Join(err, os.Remove(temp))
 	}
-	s.remember(identifier, destination)
+	s.remember(changes)
 	return folder.Sync()
 }
 
 // writeTemp writes the changed file under a temporary name, down to the disk.
-func (s *Store) writeTemp(path, identifier, destination string) (name string, err error) {
+func (s *Store) writeTemp(path string, changes map[string]string) (name string, err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), tempPrefix(path)+"*"+tempSuffix)
 	if err != nil {
 		return "", err
@@ -138,7 +164,7 @@ func (s *Store) writeTemp(path, identifier, destination string) (name string, er
 		return "", err
 	}
 	w := bufio.NewWriterSize(f, 1<<16)
-	s.format(w, identifier, destination)
+	s.format(w, changes)
 	if err := w.Flush(); err != nil {
 		return "", err
 	}
@@ -175,34 +201,38 @@ func (s *Store) rename(temp, path string) error {
 }
 
 // remember makes memory follow the file.
-func (s *Store) remember(identifier, destination string) {
+func (s *Store) remember(changes map[string]string) {
 	id, err := identify(os.Stat(s.path))
 	id.recent = id.recent || err != nil // read it again before the next write
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.seen = id
-	if destination == "" {
-		delete(s.mappings, identifier)
-		return
+	for identifier, destination := range changes {
+		if destination == "" {
+			delete(s.mappings, identifier)
+			continue
+		}
+		s.mappings[strings.Clone(identifier)] = strings.Clone(destination)
 	}
-	s.mappings[strings.Clone(identifier)] = strings.Clone(destination)
 }
 
-// format writes head and sorted mappings, one of them changed. Write errors show at Flush.
-func (s *Store) format(w *bufio.Writer, identifier, destination string) {
+// format writes head and sorted mappings, changed ones as changed. Write errors show at Flush.
+func (s *Store) format(w *bufio.Writer, changes map[string]string) {
 	for line := range strings.Lines(strings.TrimLeft(s.head, bom)) {
 		w.WriteString(strings.TrimRight(line, "\r\n"))
 		w.WriteByte('\n')
 	}
-	keys := slices.AppendSeq(make([]string, 0, len(s.mappings)+1), maps.Keys(s.mappings))
-	if _, known := s.mappings[identifier]; !known {
-		keys = append(keys, identifier)
+	keys := slices.AppendSeq(make([]string, 0, len(s.mappings)+len(changes)), maps.Keys(s.mappings))
+	for key := range changes {
+		if _, known := s.mappings[key]; !known {
+			keys = append(keys, key)
+		}
 	}
 	slices.Sort(keys)
 	for _, key := range keys {
-		value := s.mappings[key]
-		if key == identifier {
-			value = destination
+		value, changed := changes[key]
+		if !changed {
+			value = s.mappings[key]
 		}
 		if value == "" {
 			continue

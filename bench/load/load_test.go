@@ -1,0 +1,275 @@
+package load
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"math/big"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"mailsplice/bench/mock"
+)
+
+func TestNumbers(t *testing.T) {
+	accounts, addrs := map[string]bool{}, map[string]bool{}
+	for i := range 100_000 {
+		account, addr := Account(i), SourceAddr(i)
+		if accounts[account] || len(account) != 30 {
+			t.Fatalf("account %d: %q is not new, or not of 30 bytes", i, account)
+		}
+		if addrs[addr.String()] || !addr.IsLoopback() {
+			t.Fatalf("address %d: %v is not new, or not loopback", i, addr)
+		}
+		accounts[account], addrs[addr.String()] = true, true
+	}
+	for _, i := range []int{1 << 29, 1<<30 - 1} { // whatever a long churn reaches
+		if a := SourceAddr(i); !a.IsLoopback() || a.To4()[3] == 0 || a.To4()[3] == 255 {
+			t.Errorf("address %d: got %v", i, a)
+		}
+	}
+}
+
+func selfSigned(t *testing.T) *tls.Config {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+}
+
+// legs runs a test with a server over each kind of leg.
+func legs(t *testing.T, test func(t *testing.T, s *mock.Server, target Target)) {
+	for _, name := range []string{"plain", "tls"} {
+		t.Run(name, func(t *testing.T) {
+			var config *tls.Config
+			if name == "tls" {
+				config = selfSigned(t)
+			}
+			s, err := mock.Serve("b0", config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+				defer cancel()
+				s.Close(ctx)
+			})
+			test(t, s, Target{Addr: s.Addr(), TLS: name == "tls", Curve: "x25519"})
+		})
+	}
+}
+
+// check wants a call without failures that did something so often; it returns the reply.
+func check(t *testing.T, what string, done int, r Reply, err error) Reply {
+	t.Helper()
+	if err != nil || r.Failed > 0 || r.Done != done {
+		t.Fatalf("%s: got %d done, %d failed (%s), %v; want %d done", what, r.Done, r.Failed, r.Error, err, done)
+	}
+	return r
+}
+
+func opened(t *testing.T, target Target, n int, idle bool) *holder {
+	t.Helper()
+	h := new(holder)
+	t.Cleanup(h.close)
+	r, err := h.open(OpenArgs{Target: target, First: 5, Count: n, AtOnce: 3, Idle: idle})
+	check(t, "open", n, r, err)
+	if got := r.Latency.Count(); got != uint64(n) {
+		t.Errorf("open: %d latencies, want %d", got, n)
+	}
+	return h
+}
+
+func TestPing(t *testing.T) {
+	legs(t, func(t *testing.T, s *mock.Server, target Target) {
+		h := opened(t, target, 7, false)
+		if joined, _ := s.Counts(); joined != 7 {
+			t.Errorf("the server has %d sessions, want 7", joined)
+		}
+		for _, a := range []PingArgs{{Sessions: 7, AtOnce: 3, For: 50 * time.Millisecond}, {Sessions: 5, Every: 10 * time.Millisecond, For: 50 * time.Millisecond}} {
+			r, err := h.ping(a)
+			if err != nil || r.Failed > 0 || r.Done < 1 || r.Latency.Count() != uint64(r.Done) || r.Took <= 0 {
+				t.Errorf("%+v: got %d done, %d failed (%s), %v", a, r.Done, r.Failed, r.Error, err)
+			}
+		}
+		if _, err := h.ping(PingArgs{Sessions: 8, AtOnce: 1}); err == nil {
+			t.Error("more sessions than there are: no error")
+		}
+	})
+}
+
+func TestBulk(t *testing.T) {
+	legs(t, func(t *testing.T, _ *mock.Server, target Target) {
+		h := opened(t, target, 2, false)
+		const n = 3*pieceBytes + 5
+		for _, up := range []bool{false, true, false} {
+			r, err := h.bulk(BulkArgs{Streams: 2, Bytes: n, Up: up})
+			if check(t, fmt.Sprint("up ", up), 2, r, err); r.Bytes != 2*n {
+				t.Errorf("up %v: moved %d bytes, want %d", up, r.Bytes, 2*n)
+			}
+		}
+		r, err := h.ping(PingArgs{Sessions: 2, AtOnce: 2, For: 10 * time.Millisecond})
+		if err != nil || r.Failed > 0 {
+			t.Errorf("afterwards: %d failed (%s), %v", r.Failed, r.Error, err)
+		}
+	})
+}
+
+func TestAwait(t *testing.T) {
+	legs(t, func(t *testing.T, s *mock.Server, target Target) {
+		h := opened(t, target, 4, true)
+		if n, err := s.Push(fmt.Sprintf("* OK pushed %d", time.Now().UnixNano())); n != 4 || err != nil {
+			t.Fatalf("push: got %d, %v", n, err)
+		}
+		r, err := h.await(AwaitArgs{Within: 20 * time.Second})
+		check(t, "await", 4, r, err)
+	})
+}
+
+func TestLogins(t *testing.T) {
+	legs(t, func(t *testing.T, s *mock.Server, target Target) {
+		var h holder
+		for _, resume := range []bool{false, true} {
+			r, err := h.login(LoginArgs{Target: target, Count: 12, AtOnce: 3, Resume: resume})
+			want := 0
+			if resume && target.TLS {
+				want = 9 // all but the first of each worker
+			}
+			if check(t, "login", 12, r, err); r.Resumed != want {
+				t.Errorf("resume %v: %d resumed, want %d", resume, r.Resumed, want)
+			}
+		}
+		if _, logins := s.Counts(); logins != 24 {
+			t.Errorf("the server has seen %d logins, want 24", logins)
+		}
+		r, err := h.login(LoginArgs{Target: target, Count: 1 << 30, AtOnce: 2, For: 20 * time.Millisecond})
+		if err != nil || r.Failed > 0 || r.Done < 1 {
+			t.Errorf("for a time: got %d done, %d failed, %v", r.Done, r.Failed, err)
+		}
+	})
+}
+
+func TestPreauth(t *testing.T) {
+	legs(t, func(t *testing.T, s *mock.Server, target Target) {
+		h := new(holder)
+		defer h.close()
+		for _, silent := range []bool{true, false} {
+			r, err := h.preauth(PreauthArgs{Target: target, Count: 3, AtOnce: 2, Silent: silent})
+			check(t, fmt.Sprint("silent ", silent), 3, r, err)
+		}
+		if joined, _ := s.Counts(); joined != 0 || len(h.waiting) != 6 {
+			t.Errorf("got %d joined, %d held; want 0 and 6", joined, len(h.waiting))
+		}
+	})
+}
+
+func TestFlood(t *testing.T) {
+	legs(t, func(t *testing.T, _ *mock.Server, target Target) {
+		var h holder
+		r, err := h.flood(FloodArgs{Target: target, AtOnce: 2, For: 50 * time.Millisecond})
+		if !target.TLS {
+			if err == nil {
+				t.Error("without TLS: no error")
+			}
+			return
+		}
+		if err != nil || r.Failed > 0 || r.Done < 1 {
+			t.Errorf("got %d done, %d failed (%s), %v", r.Done, r.Failed, r.Error, err)
+		}
+	})
+}
+
+// A session that ends comes back, and says where it is.
+func TestFollow(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	homes := make(chan string, 2)
+	homes <- "b0"
+	homes <- "b1"
+	go func() { // ends with the listener
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			home := <-homes
+			fmt.Fprintf(c, "* OK ready\r\n")
+			line := make([]byte, 512)
+			n, _ := c.Read(line)
+			if !strings.HasPrefix(string(line[:n]), "a LOGIN "+Account(9)+" ") {
+				home = "nowhere"
+			}
+			fmt.Fprintf(c, "a OK logged in on %s\r\n", home)
+			c.Close()
+		}
+	}()
+	var h holder
+	defer h.close()
+	target := Target{Addr: ln.Addr().String()}
+	r, err := h.open(OpenArgs{Target: target, First: 9, Count: 1, AtOnce: 1})
+	check(t, "open", 1, r, err)
+	r, err = h.follow(FollowArgs{Target: target, First: 9, Within: 20 * time.Second})
+	if check(t, "follow", 1, r, err); r.Homes["b1"] != 1 {
+		t.Errorf("landed on %v, want b1", r.Homes)
+	}
+}
+
+// What goes wrong is counted and told, and nothing is held.
+func TestFailures(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	go func() { // ends with the listener
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			fmt.Fprintf(c, "* OK ready\r\na NO go away\r\n")
+			c.(*net.TCPConn).CloseWrite()
+			defer c.Close()
+		}
+	}()
+	h := new(holder)
+	target := Target{Addr: ln.Addr().String()}
+	r, err := h.open(OpenArgs{Target: target, Count: 3, AtOnce: 2})
+	if err != nil || r.Failed != 3 || r.Done != 0 || !strings.Contains(r.Error, "a NO go away") || len(h.clients) != 0 {
+		t.Errorf("open: got %+v, %v, %d held", r, err, len(h.clients))
+	}
+	if r, err = h.login(LoginArgs{Target: target, Count: 2, AtOnce: 1}); err != nil || r.Failed != 2 {
+		t.Errorf("login: got %+v, %v", r, err)
+	}
+	target.TLS = true
+	if r, err = h.preauth(PreauthArgs{Target: target, Count: 2, AtOnce: 1}); err != nil || r.Failed != 2 || !strings.Contains(r.Error, "handshake") {
+		t.Errorf("preauth: got %+v, %v", r, err)
+	}
+}
+
+func TestMerge(t *testing.T) {
+	a := Reply{Done: 1, Failed: 0, Bytes: 5, Took: 3, Homes: map[string]int{"b0": 1}}
+	a.Latency.Add(time.Millisecond)
+	b := Reply{Done: 2, Failed: 1, Error: "first", Resumed: 1, Bytes: 6, Took: 2, Homes: map[string]int{"b0": 1, "b1": 4}}
+	a.Merge(b)
+	a.Merge(Reply{Failed: 1, Error: "second"})
+	if a.Done != 3 || a.Failed != 2 || a.Error != "first" || a.Resumed != 1 || a.Bytes != 11 || a.Took != 3 || a.Homes["b0"] != 2 || a.Homes["b1"] != 4 || a.Latency.Count() != 1 {
+		t.Errorf("got %+v", a)
+	}
+}

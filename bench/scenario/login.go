@@ -1,0 +1,90 @@
+package scenario
+
+import (
+	"context"
+	"flag"
+	"fmt"
+
+	"mailsplice/bench/load"
+	"mailsplice/bench/report"
+	"mailsplice/bench/stage"
+)
+
+var login = Scenario{Name: "login", Short: "handshake and login: full and resumed, ECDSA and RSA", Bind: bindLogin}
+
+type loginOptions struct {
+	keys, modes    words
+	logins, warmUp int
+	atOnce         int
+}
+
+func bindLogin(f *flag.FlagSet) Measure {
+	o := loginOptions{
+		keys:  words{[]string{string(stage.ECDSA), string(stage.RSA)}, []string{string(stage.ECDSA), string(stage.RSA)}},
+		modes: words{[]string{"full", "resumed"}, []string{"full", "resumed"}},
+	}
+	f.Var(&o.keys, "keys", "kinds of key that the proxy has, one after the other")
+	f.Var(&o.modes, "modes", "handshakes of clients: full, resumed")
+	f.IntVar(&o.logins, "logins", 3000, "logins to measure, for each key and mode")
+	f.IntVar(&o.warmUp, "warm-up", 300, "logins before the measured ones")
+	f.IntVar(&o.atOnce, "at-once", 8, "logins in progress")
+	return func(ctx context.Context, env Env) ([]report.Figure, error) { return measureLogin(ctx, env, o) }
+}
+
+func measureLogin(ctx context.Context, env Env, o loginOptions) (list []report.Figure, err error) {
+	if !env.ClientTLS {
+		return loginVariant(ctx, env, o, "plain", false)
+	}
+	for _, key := range o.keys.list {
+		for _, mode := range o.modes.list {
+			env.Key = stage.Key(key)
+			figures, err := loginVariant(ctx, env, o, key+" "+mode, mode == "resumed")
+			if err != nil {
+				return nil, fmt.Errorf("%s %s: %w", key, mode, err)
+			}
+			list = append(list, figures...)
+		}
+	}
+	return list, nil
+}
+
+func loginVariant(ctx context.Context, env Env, o loginOptions, name string, resume bool) ([]report.Figure, error) {
+	ctx, cancel := context.WithTimeout(ctx, measureTimeout)
+	defer cancel()
+	s, err := stage.Open(ctx, env.Options)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	env.Note("%s: %d logins, %d at once", name, o.logins, o.atOnce)
+	logins := func(n int) (load.Reply, error) {
+		r, err := onAll(s.Clients, func(k int, c *load.Clients) (load.Reply, error) {
+			first, n := share(n, len(s.Clients), k)
+			return c.Login(ctx, load.LoginArgs{Target: s.Target(), First: first, Count: n, AtOnce: max(o.atOnce/len(s.Clients), 1), Resume: resume})
+		})
+		if err != nil {
+			return r, err
+		}
+		return r, settled(ctx, s, 0) // the end of a session is part of its cost
+	}
+	if _, err := logins(o.warmUp); err != nil {
+		return nil, err
+	}
+	var r load.Reply
+	cpu, err := spent(s, func() (err error) {
+		r, err = logins(o.logins)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if firsts := o.logins - r.Resumed; resume && firsts > o.atOnce {
+		return nil, fmt.Errorf("%d of %d handshakes did not resume, want at most %d", firsts, o.logins, o.atOnce)
+	}
+	return []report.Figure{
+		{Name: name + ": CPU per login", Unit: "us", Value: micros(cpu, r.Done)},
+		{Name: name + ": logins", Unit: "1/s", Value: perSecond(r.Done, r.Took)},
+		{Name: name + ": p50", Unit: "us", Value: micros(r.Latency.Quantile(0.5), 1)},
+		{Name: name + ": p99", Unit: "us", Value: micros(r.Latency.Quantile(0.99), 1)},
+	}, nil
+}

@@ -1,0 +1,195 @@
+package stage
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"mailsplice/bench/child"
+)
+
+const (
+	readyTimeout = 20 * time.Second
+	adminTimeout = 10 * time.Second
+	tailBytes    = 2 << 10 // of the log, when the proxy did not start
+)
+
+// Mailsplice starts the real binary with a configuration made for the stage.
+type Mailsplice struct {
+	Binary string
+	// Extra is lines of configuration to put at the end, whole tables.
+	Extra string
+}
+
+// Name is "mailsplice".
+func (Mailsplice) Name() string { return "mailsplice" }
+
+// BuildMailsplice makes the binary in dir, from the source of the module that the working directory is in.
+func BuildMailsplice(ctx context.Context, dir string) (string, error) {
+	binary := filepath.Join(dir, "mailsplice")
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", binary, "mailsplice/cmd/mailsplice")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building mailsplice: %w: %s", err, out)
+	}
+	return binary, nil
+}
+
+// Start implements Starter.
+func (m Mailsplice) Start(ctx context.Context, s *Setting) (Proxy, error) {
+	adminAddr, err := freeAddr()
+	if err != nil {
+		return nil, err
+	}
+	secret := make([]byte, 32)
+	rand.Read(secret)
+	p := &mailspliceProxy{addr: s.Listen, admin: adminAddr, token: hex.EncodeToString(secret), dir: s.Dir}
+	if err := p.writeFiles(s, m.Extra); err != nil {
+		return nil, err
+	}
+	log, err := os.Create(p.path("log"))
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close() // the process has its own
+	cmd := exec.Command(m.Binary, "run", p.path("mailsplice.toml"))
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Env = append(withoutMailsplice(os.Environ()), "MAILSPLICE_ADMIN_TOKEN="+p.token)
+	if p.Process, err = child.Run(cmd); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	if err := waitReady(ctx, p.addr, p.Ended()); err != nil {
+		p.Stop()
+		return nil, fmt.Errorf("%w; its log ends with: %s", err, p.logTail())
+	}
+	return p, nil
+}
+
+// withoutMailsplice drops what would overrule the configuration.
+func withoutMailsplice(env []string) (list []string) {
+	for _, e := range env {
+		if !strings.HasPrefix(e, "MAILSPLICE_") && !strings.HasPrefix(e, "PROXY_") && !strings.HasPrefix(e, "RUST_LOG=") {
+			list = append(list, e)
+		}
+	}
+	return list
+}
+
+type mailspliceProxy struct {
+	*child.Process
+	addr, admin, token, dir string
+}
+
+func (p *mailspliceProxy) Addr() string            { return p.addr }
+func (p *mailspliceProxy) Pids() []int             { return []int{p.Pid()} }
+func (p *mailspliceProxy) path(name string) string { return filepath.Join(p.dir, name) }
+
+func (p *mailspliceProxy) writeFiles(s *Setting, extra string) error {
+	files := map[string]string{
+		"mailsplice.toml": configuration(s, p.admin) + extra,
+		"mappings.tsv":    mappings(s.Destination),
+		"cert.pem":        string(s.front.CertPEM),
+		"key.pem":         string(s.front.KeyPEM),
+	}
+	for name, text := range files {
+		if err := os.WriteFile(p.path(name), []byte(text), 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *mailspliceProxy) logTail() string {
+	text, err := os.ReadFile(p.path("log"))
+	if err != nil {
+		return err.Error()
+	}
+	return strings.TrimSpace(string(text[max(0, len(text)-tailBytes):]))
+}
+
+var errAdmin = errors.New("admin API")
+
+// call is one call of the admin API (SPEC 8).
+func (p *mailspliceProxy) call(ctx context.Context, method, path string, query url.Values) (io.ReadCloser, error) {
+	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+	u := url.URL{Scheme: "https", Host: p.admin, Path: path, RawQuery: query.Encode()}
+	q, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	q.Header.Set("Authorization", "Bearer "+p.token)
+	r, err := adminClient.Do(q)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	body := cancelling{r.Body, cancel}
+	if r.StatusCode != http.StatusOK {
+		body.Close()
+		return nil, fmt.Errorf("%w: %s %s: %s", errAdmin, method, path, r.Status)
+	}
+	return body, nil
+}
+
+// cancelling frees the deadline of a request with its body.
+type cancelling struct {
+	io.ReadCloser
+	cancel context.CancelFunc
+}
+
+func (c cancelling) Close() error {
+	defer c.cancel()
+	return c.ReadCloser.Close()
+}
+
+// The certificate was made a moment ago, for a process that we have started.
+var adminClient = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+
+// Goroutines reads them from /metrics.
+func (p *mailspliceProxy) Goroutines(ctx context.Context) (n int, ok bool) {
+	body, err := p.call(ctx, http.MethodGet, "/metrics", nil)
+	if err != nil {
+		return 0, false
+	}
+	defer body.Close()
+	for lines := bufio.NewScanner(body); lines.Scan(); {
+		if rest, found := strings.CutPrefix(lines.Text(), "go_goroutines "); found {
+			_, err := fmt.Sscan(rest, &n)
+			return n, err == nil
+		}
+	}
+	return 0, false
+}
+
+// Mover is a proxy that can move an account and end its sessions while people work.
+type Mover interface {
+	// Move sends the account's logins to another backend from now on, and ends its sessions.
+	Move(ctx context.Context, account string, backend int) error
+}
+
+// Move implements Mover.
+func (p *mailspliceProxy) Move(ctx context.Context, account string, backend int) error {
+	body, err := p.call(ctx, http.MethodPut, "/mappings",
+		url.Values{"identifier": {account}, "destination": {BackendName(backend)}, "kick": {"true"}})
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	_, err = io.Copy(io.Discard, body)
+	return err
+}
