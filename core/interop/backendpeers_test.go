@@ -26,7 +26,7 @@ func backendPeerScenes() []scene {
 }
 
 // sServer starts s_server where the proxy looks for the peer.
-func (s *stage) sServer(t *testing.T, args ...string) *program {
+func (s *stage) sServer(t *testing.T, args ...string) *terminal {
 	t.Helper()
 	path := s.proxy.path
 	p := start(t, "openssl", append([]string{"s_server", "-accept", s.peer.String(), "-cert", path("peer-ec.pem"), "-key", path("peer-ec.key"),
@@ -36,7 +36,7 @@ func (s *stage) sServer(t *testing.T, args ...string) *program {
 }
 
 // serve types the server's side of the n-th login of a.
-func (s *stage) serve(t *testing.T, p *program, a account, n int) *mailfake.Client {
+func (s *stage) serve(t *testing.T, p *terminal, a account, n int) *mailfake.Client {
 	t.Helper()
 	c := s.dial(t, "peer", s.source())
 	if err := c.Send(fmt.Sprintf("in%d LOGIN %s %s", n, mailfake.Quote(a.name), mailfake.Quote(a.password))); err != nil {
@@ -54,7 +54,7 @@ func (s *stage) serve(t *testing.T, p *program, a account, n int) *mailfake.Clie
 }
 
 // exchange wants a command to arrive and its answer, too.
-func exchange(t *testing.T, p *program, c *mailfake.Client, tag string) {
+func exchange(t *testing.T, p *terminal, c *mailfake.Client, tag string) {
 	t.Helper()
 	if err := c.Send(tag + " NOOP"); err != nil {
 		t.Fatal(err)

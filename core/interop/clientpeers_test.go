@@ -90,7 +90,7 @@ func (s *stage) sClientArgs(home string, args ...string) []string {
 }
 
 // visit types a whole session into a TLS client at a terminal; amid is typed by its caller in the middle.
-func (s *stage) visit(t *testing.T, p *program, a account, amid func()) {
+func (s *stage) visit(t *testing.T, p *terminal, a account, amid func()) {
 	t.Helper()
 	p.say(fmt.Sprintf("t1 LOGIN %s %s", mailfake.Quote(a.name), mailfake.Quote(a.password)))
 	p.until("t1 OK")
@@ -215,7 +215,7 @@ func sClientTooOld(t *testing.T, s *stage, home string) {
 }
 
 // gnutls starts gnutls-cli for the present door.
-func (s *stage) gnutls(t *testing.T, home, priority string, args ...string) *program {
+func (s *stage) gnutls(t *testing.T, home, priority string, args ...string) *terminal {
 	t.Helper()
 	at := s.entrance(home)
 	out := append([]string{"--x509cafile", s.proxy.path("ca.pem"), "--sni-hostname", proxyHost, "--verify-hostname", proxyHost,

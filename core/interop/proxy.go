@@ -205,8 +205,8 @@ func (k keyType) generate() (crypto.Signer, error) {
 	return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 }
 
-// certificate makes a self-signed leaf for ip and host, valid for a month.
-func certificate(ip netip.Addr, host string, kind keyType) (cert, key []byte, err error) {
+// certificate makes a self-signed leaf for ip, host and further addresses, valid for a month.
+func certificate(ip netip.Addr, host string, kind keyType, more ...netip.Addr) (cert, key []byte, err error) {
 	private, err := kind.generate()
 	if err != nil {
 		return nil, nil, err
@@ -220,6 +220,9 @@ func certificate(ip netip.Addr, host string, kind keyType) (cert, key []byte, er
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 		DNSNames:    []string{host}, IPAddresses: []net.IP{ip.AsSlice()},
 		BasicConstraintsValid: true,
+	}
+	for _, a := range more {
+		leaf.IPAddresses = append(leaf.IPAddresses, a.AsSlice())
 	}
 	der, err := x509.CreateCertificate(rand.Reader, leaf, leaf, private.Public(), private)
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// program is a running command-line peer that a test talks to by its terminal.
-type program struct {
+// terminal is a running command-line peer that a test talks to by its terminal.
+type terminal struct {
 	t     *testing.T
 	crlf  bool // lines are sent as IMAP wants them, but commands to GnuTLS itself
 	stdin io.WriteCloser
@@ -22,7 +22,7 @@ type program struct {
 }
 
 // Write takes the program's output.
-func (p *program) Write(b []byte) (int, error) {
+func (p *terminal) Write(b []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.moved.Broadcast()
@@ -30,9 +30,9 @@ func (p *program) Write(b []byte) (int, error) {
 }
 
 // start runs a program, and kills it at the test's end or when it takes too long.
-func start(t *testing.T, name string, args ...string) *program {
+func start(t *testing.T, name string, args ...string) *terminal {
 	t.Helper()
-	p := &program{t: t}
+	p := &terminal{t: t}
 	p.moved = sync.NewCond(&p.mu)
 	cmd := exec.Command(name, args...)
 	cmd.Stdout, cmd.Stderr = p, p
@@ -54,7 +54,7 @@ func start(t *testing.T, name string, args ...string) *program {
 	return p
 }
 
-func (p *program) wait(cmd *exec.Cmd, waited chan<- struct{}) {
+func (p *terminal) wait(cmd *exec.Cmd, waited chan<- struct{}) {
 	_ = cmd.Wait()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -64,13 +64,13 @@ func (p *program) wait(cmd *exec.Cmd, waited chan<- struct{}) {
 }
 
 // until waits for text and returns the rest of its line, once that is complete.
-func (p *program) until(text string) string {
+func (p *terminal) until(text string) string {
 	p.t.Helper()
 	return p.untilTimes(text, 1)
 }
 
 // untilTimes is until for text's n-th time.
-func (p *program) untilTimes(text string, n int) string {
+func (p *terminal) untilTimes(text string, n int) string {
 	p.t.Helper()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -88,7 +88,7 @@ func (p *program) untilTimes(text string, n int) string {
 }
 
 // end waits until the program is gone and returns all that it has said.
-func (p *program) end() string {
+func (p *terminal) end() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for !p.ended {
@@ -98,14 +98,14 @@ func (p *program) end() string {
 }
 
 // said is what it has said so far.
-func (p *program) said() string {
+func (p *terminal) said() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.out.String()
 }
 
 // say types a line.
-func (p *program) say(line string) {
+func (p *terminal) say(line string) {
 	p.t.Helper()
 	if p.crlf && !strings.HasPrefix(line, "^") {
 		line += "\r"
