@@ -62,7 +62,8 @@ type Proxy struct {
 	entrances atomic.Pointer[[]*entrance] // written under reloading
 }
 
-// Start serves cfg. Errors of type *BindError say which listener could not bind. On an error nothing keeps running.
+// Start binds every address, changes to server.user and server.group, and serves cfg. Errors of type *BindError say which
+// listener could not bind. On an error nothing keeps running, but the change of user stays.
 func Start(cfg *config.Config, o Options) (*Proxy, error) {
 	p := &Proxy{o: o, metrics: metrics.New(), level: new(slog.LevelVar), redactor: logx.NewRedactor(logx.Redacted),
 		stop: make(chan struct{}), stopped: make(chan struct{})}
@@ -71,12 +72,18 @@ func Start(cfg *config.Config, o Options) (*Proxy, error) {
 	p.level.Set(cfg.Server.LogLevel)
 	p.log = newLog(cfg, o, p.level)
 	p.logger = p.log.Logger()
-	if err := p.build(cfg); err != nil {
+	c, err := p.occupy(cfg)
+	if err == nil {
+		err = p.build(cfg)
+	}
+	if err != nil {
+		c.drop(p.logger)
+		closeListeners(p.adminLn, p.scrapedLn)
 		p.log.Close(context.Background())
 		return nil, err
 	}
 	p.engine.Start()
-	if err := p.open(cfg); err != nil {
+	if err := p.open(c); err != nil {
 		p.teardown(context.Background())
 		return nil, err
 	}
@@ -172,35 +179,64 @@ func Descriptors(cfg *config.Config) int {
 	return 2*connections + cfg.Server.MaxPreauth + 256
 }
 
-// open binds the listeners, the admin API last.
-func (p *Proxy) open(cfg *config.Config) error {
-	c, err := p.change(cfg)
-	if err != nil {
+// occupy binds every address and becomes who the proxy runs as. From here on everything is read and written as that user, as
+// reloads will.
+func (p *Proxy) occupy(cfg *config.Config) (*change, error) {
+	c := &change{cfg: cfg, bound: map[place]int{}}
+	if err := p.bindAll(c); err != nil {
+		return c, err
+	}
+	var err error
+	if cfg.Metrics != nil {
+		if p.scrapedLn, err = listenPlain(context.Background(), "metrics", netip.AddrPort(cfg.Metrics.Bind)); err != nil {
+			return c, err
+		}
+	}
+	if cfg.Admin != nil {
+		if p.adminLn, err = listenPlain(context.Background(), "admin", netip.AddrPort(cfg.Admin.Bind)); err != nil {
+			return c, err
+		}
+	}
+	if err := become(cfg.RunAs); err != nil {
+		return c, err
+	}
+	if id := cfg.RunAs; id != nil {
+		p.logger.Info("changed user", "uid", id.UID, "gid", id.GID)
+	}
+	return c, readable(cfg)
+}
+
+// closeListeners gives back what nothing serves on yet.
+func closeListeners(list ...net.Listener) {
+	for _, ln := range list {
+		if ln != nil {
+			ln.Close()
+		}
+	}
+}
+
+// open begins to serve on what is bound, the admin API last.
+func (p *Proxy) open(c *change) error {
+	if err := p.shape(c); err != nil {
+		c.drop(p.logger)
 		return err
 	}
 	if err := p.enter(c); err != nil {
 		return err
 	}
-	if cfg.Metrics != nil {
-		if err := p.openMetrics(cfg); err != nil {
-			return err
-		}
+	if p.scrapedLn != nil {
+		p.openMetrics()
 	}
-	if cfg.Admin == nil {
+	if p.adminLn == nil {
 		return nil
 	}
-	return p.openAdmin(cfg)
+	return p.openAdmin(c.cfg)
 }
 
 // openMetrics is the plain listener for a scraper (SPEC 2.10).
-func (p *Proxy) openMetrics(cfg *config.Config) error {
-	ln, err := listenPlain(context.Background(), "metrics", netip.AddrPort(cfg.Metrics.Bind))
-	if err != nil {
-		return err
-	}
-	p.scraped, p.scrapedLn = admin.NewMetricsServer(admin.MetricsOptions{Metrics: p.metrics.WritePrometheus, Draining: p.sessions.Draining, Log: p.logger}), ln
+func (p *Proxy) openMetrics() {
+	p.scraped = admin.NewMetricsServer(admin.MetricsOptions{Metrics: p.metrics.WritePrometheus, Draining: p.sessions.Draining, Log: p.logger})
 	go p.serveMetrics() // until Shutdown
-	return nil
 }
 
 func (p *Proxy) serveMetrics() {
@@ -220,9 +256,6 @@ func (p *Proxy) openAdmin(cfg *config.Config) error {
 		Log: p.logger, Redactor: newRedactor(cfg, p.redactor),
 	})
 	if err != nil {
-		return err
-	}
-	if p.adminLn, err = listenPlain(context.Background(), "admin", netip.AddrPort(cfg.Admin.Bind)); err != nil {
 		return err
 	}
 	go p.serveAdmin() // until Shutdown
@@ -351,12 +384,13 @@ func (p *Proxy) teardown(ctx context.Context) {
 	for _, e := range p.entries() {
 		e.ln.Close()
 	}
-	if p.admin != nil && p.adminLn != nil {
+	if p.admin != nil {
 		p.admin.Shutdown(ctx)
 	}
 	if p.scraped != nil {
 		p.scraped.Shutdown(ctx)
 	}
+	closeListeners(p.adminLn, p.scrapedLn) // if the start came to an end before they were served
 	p.sessions.Close()
 	p.engine.Stop()
 	p.sessions.Release()
