@@ -102,6 +102,7 @@ func TestChangeOfUser(t *testing.T) {
 				t.Errorf("the mapping file after a change: got %+v, %v, want nobody's", st, err)
 			}
 			f.here(0, "ctl -c @conf reload")
+			f.here(0, "ctl -c @conf top --once --interval 1s") // it reads /metrics
 			s.stop(t, append(clients, f.login()))
 			if !strings.Contains(s.out.String(), `msg="changed user" uid=65534 gid=65534`) {
 				t.Errorf("the change is not in the log:\n%s", s.out)
