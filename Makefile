@@ -43,10 +43,10 @@ race: ## the same under the race detector (needs a C compiler)
 
 interop: build ## real servers and clients of Debian, as root; installs them
 	core/interop/install.sh
-	@MAILSPLICE_INTEROP=1 MAILSPLICE_BIN=$(CURDIR)/$(OUT)/mailsplice .ci/count interop $(GO) test -count=1 -v -timeout 10m ./core/interop
+	@MAILSPLICE_INTEROP=1 MAILSPLICE_BIN=$(CURDIR)/$(OUT)/mailsplice .ci/count interop $(GO) test -count=1 -v -timeout 15m -p 1 ./core/interop/...
 
-soak: ## 1 GiB each way through the bridge, under the race detector
-	MAILSPLICE_SOAK=1 CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 30m -run 'Soak|Bulk|Slow' ./core/bridge
+soak: ## 1 GiB each way through the bridge, 40 MiB 200 times through all pairs of suites, under the race detector
+	MAILSPLICE_SOAK=1 CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 30m -run 'Soak|Bulk|Slow' ./core/bridge ./core/proxy
 
 fuzz: ## every fuzz target for FUZZTIME (default 1m)
 	@for f in $$(git grep -l '^func Fuzz' -- '*_test.go'); do \

@@ -96,7 +96,7 @@ func (b *Bridge) pullPlain(x session, i int) (spent int, more bool) {
 		b.inputEnd(x, i)
 		return 0, false
 	}
-	b.pass(x, 1-i, buf[:n])
+	b.deliver(x, 1-i, &batch{moved: n, plain: buf[:n]})
 	return n, n == len(buf) || from.flags&hungUp != 0
 }
 
@@ -126,16 +126,8 @@ func (b *Bridge) pass(x session, i int, p []byte) {
 	if len(p) == 0 || !l.takes() {
 		return
 	}
-	l.moved += uint64(len(p))
-	x.lastByte = b.loop.Now()
-	if l.tls != 0 {
-		var err error
-		if p, err = b.seal(l, p); err != nil {
-			b.breakLeg(x, i)
-			return
-		}
-	}
-	b.push(x, i, p)
+	// Clipped: sealing may use a byte behind what it is given, and this one is the caller's.
+	b.deliver(x, i, &batch{moved: len(p), plain: p[:len(p):len(p)]})
 }
 
 // push sends p on leg i as it is and stashes what it does not take. The leg has no stash.

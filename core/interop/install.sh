@@ -3,7 +3,8 @@
 # Exit status: 0 installed, 1 the package manager failed, 3 this machine cannot run the suite.
 set -u
 
-packages="dovecot-core dovecot-imapd curl isync libsasl2-modules python3 procps openssl"
+packages="dovecot-core dovecot-imapd curl isync libsasl2-modules python3 procps openssl
+  redis-server redis-tools postgresql postgresql-client mariadb-server mariadb-client"
 guard=/usr/sbin/policy-rc.d
 log=${TMPDIR:-/tmp}/mailsplice-install.log
 

@@ -11,21 +11,32 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"fmt"
+	"maps"
 	"math/big"
 	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"text/template"
 	"time"
 )
 
+// door is a kind of entrance: how a client comes to TLS, in the words of SPEC 2.3.
+type door string
+
+const (
+	plain    door = "plain"
+	implicit door = "implicit"
+	starttls door = "starttls"
+)
+
 // proxy is the program under test: the real binary with a configuration file.
 type proxy struct {
-	addr  netip.AddrPort // its IMAP listener
+	doors map[door]netip.AddrPort // its IMAP listeners
 	admin netip.AddrPort
 	dir   string
 	cmd   *exec.Cmd
@@ -38,19 +49,26 @@ type proxyOptions struct {
 	root        string
 	ip          netip.Addr // of its listeners
 	source      netip.Addr // it connects to the backends from here
-	legacy, new netip.AddrPort
+	legacy, new *dovecot
 	down        netip.AddrPort // nobody listens there
+	tls         bool           // on every leg, else on none
 	accounts    []account      // those whose home is not "legacy" get a mapping
 }
 
 //go:embed mailsplice.toml.tmpl
-var proxyConf string
+var plainConf string
 
-var proxyTemplate = template.Must(template.New("mailsplice.toml").Parse(proxyConf))
+//go:embed mailsplice-tls.toml.tmpl
+var tlsConf string
+
+var (
+	plainTemplate = template.Must(template.New("mailsplice.toml").Parse(plainConf))
+	tlsTemplate   = template.Must(template.New("mailsplice-tls.toml").Parse(tlsConf))
+)
 
 // startProxy writes configuration, certificate, token and mappings, and runs the binary until it accepts connections.
 func startProxy(o proxyOptions) (*proxy, error) {
-	p := &proxy{dir: filepath.Join(o.root, "proxy"), done: make(chan error, 1)}
+	p := &proxy{doors: map[door]netip.AddrPort{}, dir: filepath.Join(o.root, "proxy"), done: make(chan error, 1)}
 	if err := p.layOut(o); err != nil {
 		return nil, fmt.Errorf("laying out the proxy: %w", err)
 	}
@@ -74,7 +92,7 @@ func startProxy(o proxyOptions) (*proxy, error) {
 		return nil, fmt.Errorf("starting the proxy: %w", err)
 	}
 	go p.reap() // ends with the process, which stop ends
-	for _, addr := range []netip.AddrPort{p.addr, p.admin} {
+	for _, addr := range append(slices.Collect(maps.Values(p.doors)), p.admin) {
 		if err := awaitPort(addr, p.done); err != nil {
 			p.stop()
 			return nil, fmt.Errorf("starting the proxy: %w\n%s", err, p.logText())
@@ -98,22 +116,32 @@ func (p *proxy) layOut(o proxyOptions) error {
 	if err := os.MkdirAll(p.dir, 0o755); err != nil {
 		return err
 	}
+	doors, text := []door{plain}, plainTemplate
+	if o.tls {
+		doors, text = []door{implicit, starttls}, tlsTemplate
+	}
 	var err error
-	if p.addr, err = freePort(o.ip); err != nil {
-		return err
+	for _, d := range doors {
+		if p.doors[d], err = freePort(o.ip); err != nil {
+			return err
+		}
 	}
 	if p.admin, err = freePort(o.ip); err != nil {
 		return err
 	}
-	cert, key, err := certificate(o.ip)
+	cert, key, err := certificate(o.ip, proxyHost)
+	if err != nil {
+		return err
+	}
+	pin, err := o.legacy.fingerprint()
 	if err != nil {
 		return err
 	}
 	var token [24]byte
 	_, _ = rand.Read(token[:]) // never fails
 	var conf bytes.Buffer
-	err = proxyTemplate.Execute(&conf, map[string]any{"IMAP": p.addr, "Admin": p.admin, "Source": o.source,
-		"Legacy": o.legacy, "New": o.new, "Down": o.down})
+	err = text.Execute(&conf, map[string]any{"Plain": p.doors[plain], "Implicit": p.doors[implicit], "StartTLS": p.doors[starttls], "Admin": p.admin, "Source": o.source,
+		"Legacy": o.legacy.addr, "New": o.new.addr, "Down": o.down, "LegacyPin": pin, "NewCert": o.new.path("cert.pem")})
 	if err != nil {
 		return err
 	}
@@ -144,8 +172,11 @@ func mappings(accounts []account) []byte {
 	return []byte(out.String())
 }
 
-// certificate makes a self-signed leaf for ip, valid for a month.
-func certificate(ip netip.Addr) (cert, key []byte, err error) {
+// proxyHost is the name in the proxy's certificate.
+const proxyHost = "mail.example.org"
+
+// certificate makes a self-signed leaf for ip and host, valid for a month.
+func certificate(ip netip.Addr, host string) (cert, key []byte, err error) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, nil, err
@@ -153,11 +184,11 @@ func certificate(ip netip.Addr) (cert, key []byte, err error) {
 	now := time.Now()
 	leaf := &x509.Certificate{
 		SerialNumber: big.NewInt(now.UnixNano()),
-		Subject:      pkix.Name{CommonName: "mail.example.org"},
+		Subject:      pkix.Name{CommonName: host},
 		NotBefore:    now.Add(-time.Hour), NotAfter: now.AddDate(0, 1, 0),
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		DNSNames:    []string{"mail.example.org"}, IPAddresses: []net.IP{ip.AsSlice()},
+		DNSNames:    []string{host}, IPAddresses: []net.IP{ip.AsSlice()},
 		BasicConstraintsValid: true,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, leaf, leaf, &private.PublicKey, private)

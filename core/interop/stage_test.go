@@ -46,6 +46,10 @@ type stage struct {
 	accounts []account // not yet used
 	sources  uint8     // client addresses given out
 	counts   map[string]int
+
+	tls  bool      // on every leg
+	door door      // where the present scene's clients come in
+	seen []account // whom the present scene has seen logged in
 }
 
 // wanted skips unless the suite was asked for.
@@ -56,8 +60,8 @@ func wanted(t *testing.T) {
 	}
 }
 
-// newStage starts two Dovecots. Everything is gone after the test.
-func newStage(t *testing.T) *stage {
+// newStage starts two Dovecots, for TLS or for none. Everything is gone after the test.
+func newStage(t *testing.T, first door) *stage {
 	t.Helper()
 	for _, p := range programs {
 		if err := lookPath(p); err != nil {
@@ -73,13 +77,14 @@ func newStage(t *testing.T) *stage {
 	if err := os.Chmod(root, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	s := &stage{root: root, servers: map[string]*dovecot{}, counts: map[string]int{}, accounts: makeAccounts()}
+	s := &stage{root: root, servers: map[string]*dovecot{}, counts: map[string]int{}, accounts: makeAccounts(),
+		tls: first != plain, door: first}
 	_, _ = rand.Read(s.key[:]) // never fails
 	if s.down, err = freePort(downIP); err != nil {
 		t.Fatal(err)
 	}
 	for _, o := range []dovecotOptions{{name: "legacy", ip: legacyIP}, {name: "new", ip: newIP, proxied: true}} {
-		o.root, o.accounts, o.key = root, s.accounts, &s.key
+		o.root, o.accounts, o.key, o.tls = root, s.accounts, &s.key, s.tls
 		d, err := startDovecot(o)
 		if err != nil {
 			t.Fatal(err)
@@ -105,7 +110,7 @@ func (s *stage) direct(t *testing.T) {
 func (s *stage) throughProxy(t *testing.T) {
 	t.Helper()
 	p, err := startProxy(proxyOptions{binary: os.Getenv("MAILSPLICE_BIN"), root: s.root, ip: proxyIP, source: sourceIP,
-		legacy: s.servers["legacy"].addr, new: s.servers["new"].addr, down: s.down, accounts: s.accounts})
+		legacy: s.servers["legacy"], new: s.servers["new"], down: s.down, tls: s.tls, accounts: s.accounts})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +157,7 @@ func (s *stage) entrance(home string) netip.AddrPort {
 	case s.fake != nil:
 		return s.fake.Addr()
 	case s.proxy != nil:
-		return s.proxy.addr
+		return s.proxy.doors[s.door]
 	case home == "new":
 		return s.relay.addr()
 	default:
@@ -166,14 +171,32 @@ func (s *stage) expiredToken(name string) string {
 	return s.key.token(name, time.Now().Add(-10*time.Minute))
 }
 
-// dial connects a raw client from source.
+// dial connects a raw client from source, and takes it into TLS if the door wants that.
 func (s *stage) dial(t *testing.T, home string, source netip.Addr) *mailfake.Client {
 	t.Helper()
-	c, err := mailfake.DialWith(s.entrance(home).String(), mailfake.ClientOptions{Source: source, Timeout: 30 * time.Second})
+	o := mailfake.ClientOptions{Source: source, Timeout: 30 * time.Second}
+	if s.door == implicit {
+		o.TLS = s.proxy.trust(t)
+	}
+	c, err := mailfake.DialWith(s.entrance(home).String(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
+	if s.door != starttls {
+		return c
+	}
+	for _, word := range []string{" STARTTLS", " LOGINDISABLED"} {
+		if !strings.Contains(c.Greeting, word) {
+			t.Errorf("got greeting %q, want it to say%s", c.Greeting, word)
+		}
+	}
+	if _, err = c.Must("STARTTLS"); err == nil {
+		err = c.TLS(s.proxy.trust(t))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	return c
 }
 
@@ -182,9 +205,13 @@ func (s *stage) dial(t *testing.T, home string, source netip.Addr) *mailfake.Cli
 func (s *stage) loggedIn(t *testing.T, server string, a account, method string, client netip.Addr) {
 	t.Helper()
 	words := append([]string{"Login: user=<" + a.name + ">", "method=" + method + ","}, s.addresses(server, client)...)
+	if s.tls {
+		words = append(words, "tls=<TLSv1.3 ")
+	}
 	if _, err := s.servers[server].logged(words...); err != nil {
 		t.Error(err)
 	}
+	s.seen = append(s.seen, a)
 }
 
 // addresses are the words about addresses in a login line.
@@ -221,7 +248,7 @@ var bothHomes = []string{"legacy", "new"}
 // play runs every scene and counts.
 func (s *stage) play(t *testing.T, scenes []scene) {
 	t.Helper()
-	for _, sc := range scenes {
+	for i, sc := range scenes {
 		if sc.proxied && s.proxy == nil {
 			continue
 		}
@@ -229,14 +256,25 @@ func (s *stage) play(t *testing.T, scenes []scene) {
 		if homes == nil {
 			homes = bothHomes
 		}
-		for _, home := range homes {
+		for j, home := range homes {
 			name := sc.kind + " " + sc.name + " " + home
-			if t.Run(name, func(t *testing.T) { sc.run(t, s, home) }) {
+			if s.tls { // each scene by both doors, each home by both doors
+				s.door = []door{implicit, starttls}[(i+j)%2]
+				name += " by " + string(s.door)
+			}
+			if t.Run(name, func(t *testing.T) { s.act(t, sc, home) }) {
 				s.counts[sc.kind]++
 				fmt.Printf("case %s ok\n", name)
 			}
 		}
 	}
+}
+
+// act runs one scene, and when all its clients are gone looks at what their sessions ran on.
+func (s *stage) act(t *testing.T, sc scene, home string) {
+	s.seen = nil
+	t.Cleanup(func() { s.checkLanes(t) }) // behind those that sc.run registers
+	sc.run(t, s, home)
 }
 
 // sum prints how many cases of each kind passed; none of a kind is a failure.

@@ -89,10 +89,11 @@ func TestGraceIsOver(t *testing.T) {
 
 // When the context ends, so does Shutdown, whoever is still there.
 func TestHurry(t *testing.T) {
-	r := newRig(t, stage{long: true, onLegacy: mailfake.Options{Hooks: mailfake.Hooks{mailfake.OnCredentials: mailfake.Times(1, mailfake.Hang())}}})
+	reached := make(chan struct{}, 1)
+	r := newRig(t, stage{long: true, onLegacy: mailfake.Options{Hooks: mailfake.Hooks{mailfake.OnCredentials: mailfake.Times(1, mailfake.Chain(mailfake.Signal(reached), mailfake.Hang()))}}})
 	hung, idle := r.dial(), r.dial()
 	hung.Send("a LOGIN alice " + password)
-	r.await("the login", func() bool { return r.proxy.sessions.Counts().Logins == 1 })
+	<-reached
 	if err := idle.Login("bob", password); err != nil {
 		t.Fatal(err)
 	}

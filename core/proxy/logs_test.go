@@ -33,7 +33,7 @@ func TestLogLines(t *testing.T) {
 				"login refused":  head + `legacy account=` + c.account + ` reason=verdict\n`,
 				"login accepted": head + `legacy account=` + c.account + ` reason=verdict\n`,
 				"session ended": head + `legacy account=` + c.account + ` bytes_in=\d\d bytes_out=\d+ duration=[0-9.µm]+s ` +
-					`reason="backend closed"\n`,
+					`mode=` + mode.lane() + ` reason="backend closed"\n`,
 			} {
 				if line := r.logged(message, 1)[0]; !regexp.MustCompile(want).MatchString(line) {
 					t.Errorf("got  %s\nwant %s", line, want)

@@ -351,7 +351,7 @@ func (b *lobby) ended(tag uint64, r bridge.Report) {
 	b.s.o.Log.Info("session ended", logx.Session, b.s.id(rec.number), logx.Listener, ln.Name, logx.Protocol, rec.protocol.String(),
 		logx.Client, rec.client.addrPort(), logx.Destination, d.name, logx.Account, b.s.policy.Load().Redactor.Account(b.s.registry.name(rec.ticket)),
 		logx.BytesIn, r.Counters.ToBackend, logx.BytesOut, r.Counters.ToClient,
-		logx.Duration, time.Duration(time.Now().UnixNano()-rec.since).Round(time.Millisecond), logx.Reason, r.Reason.String())
+		logx.Duration, time.Duration(time.Now().UnixNano()-rec.since).Round(time.Millisecond), logx.Mode, rec.lane.String(), logx.Reason, r.Reason.String())
 	b.s.registry.leave(rec.ticket)
 	b.s.connections.Release(rec.hold)
 	b.slab.Free(t.Index())

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import socket
+import ssl
 import sys
 
 scene = json.loads(os.environ["SCENE"])
@@ -19,9 +20,26 @@ class IMAP(imaplib.IMAP4):
     """imaplib has no parameter for the address to connect from."""
 
     def _create_socket(self, timeout):
-        return socket.create_connection(
+        sock = socket.create_connection(
             (self.host, self.port), 30, source_address=(scene["source"], 0)
         )
+        if scene["door"] == "implicit":
+            # A FIN without close_notify is an error then, not an end.
+            sock = trust().wrap_socket(
+                sock, server_hostname=self.host, suppress_ragged_eofs=False
+            )
+        return sock
+
+
+def trust():
+    return ssl.create_default_context(cafile=scene["ca"])
+
+
+def connect():
+    conn = IMAP(scene["host"], scene["port"])
+    if scene["door"] == "starttls":
+        conn.starttls(trust())
+    return conn
 
 
 def say(*words):
@@ -125,7 +143,7 @@ def do_cutover(conn):
     while conn.readline():
         pass
     say("ended")
-    again = IMAP(scene["host"], scene["port"])
+    again = connect()
     do_login(again)
     say("landed", landed(again))
     again.logout()
@@ -148,7 +166,7 @@ def do_bulk(conn):
 
 
 def main():
-    conn = IMAP(scene["host"], scene["port"])
+    conn = connect()
     globals()["do_" + sys.argv[1]](conn)
     say("landed", landed(conn))
     assert conn.logout()[0] == "BYE"

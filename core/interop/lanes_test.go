@@ -1,0 +1,135 @@
+package interop
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+// lane is what every session of the stage must run on (DESIGN 3.11).
+func (s *stage) lane() string {
+	if s.tls {
+		return "record"
+	}
+	return "plain"
+}
+
+// trust is the settings of a client that verifies the proxy.
+func (p *proxy) trust(t *testing.T) *tls.Config {
+	t.Helper()
+	text, err := os.ReadFile(p.path("cert.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(text) {
+		t.Fatal("the proxy's certificate is no PEM")
+	}
+	return &tls.Config{RootCAs: roots, ServerName: proxyHost}
+}
+
+// metrics is what the proxy's /metrics says, by series without the prefix (SPEC 10).
+func (s *stage) metrics(t *testing.T) map[string]float64 {
+	t.Helper()
+	token, err := os.ReadFile(s.proxy.path("token"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := http.NewRequest(http.MethodGet, fmt.Sprintf("https://%s/metrics", s.proxy.admin), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+	c := http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{TLSClientConfig: s.proxy.trust(t), DisableKeepAlives: true}}
+	resp, err := c.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("GET /metrics: got %s, %v", resp.Status, err)
+	}
+	series := map[string]float64{}
+	for line := range strings.Lines(string(text)) {
+		name, rest, _ := strings.Cut(strings.TrimPrefix(line, "mailsplice_"), " ")
+		var value float64
+		if _, err := fmt.Sscan(rest, &value); err == nil {
+			series[name] = value
+		}
+	}
+	return series
+}
+
+// checkGauge wants a live session at home to be counted on its lane, and none on another.
+func (s *stage) checkGauge(t *testing.T, home string) {
+	t.Helper()
+	if s.proxy == nil {
+		return
+	}
+	lanes := 0
+	for name, value := range s.metrics(t) {
+		if !strings.HasPrefix(name, "sessions{") {
+			continue
+		}
+		lanes++
+		ours := strings.Contains(name, fmt.Sprintf("lane=%q", s.lane()))
+		if !ours && value != 0 || ours && strings.Contains(name, fmt.Sprintf("destination=%q", home)) && value < 1 {
+			t.Errorf("got %s %v, want all sessions on lane %s", name, value, s.lane())
+		}
+	}
+	if lanes == 0 {
+		t.Error("no gauge of sessions")
+	}
+}
+
+// checkLanes wants the log to tell for each account that was seen logged in on which lane its session has run.
+func (s *stage) checkLanes(t *testing.T) {
+	t.Helper()
+	if s.proxy == nil {
+		return
+	}
+	for _, a := range s.seen {
+		words := []string{`msg="session ended"`, "account=" + a.name + " ", "mode=" + s.lane() + " "}
+		if !poll(logTimeout, func() bool { return hasLine(s.proxy.logText(), words) }) {
+			t.Errorf("the proxy's log has no line with %q; about the account:\n%s", words, grep(s.proxy.logText(), a.name))
+		}
+	}
+}
+
+func hasLine(text string, words []string) bool {
+	for line := range strings.Lines(text) {
+		if holdsAll(line, words) {
+			return true
+		}
+	}
+	return false
+}
+
+// checkTakeovers wants that no handshake of the run stayed with crypto/tls, and no session on another lane (DESIGN 3.11).
+func (s *stage) checkTakeovers(t *testing.T) {
+	t.Helper()
+	m := s.metrics(t)
+	for name, value := range m {
+		if strings.HasPrefix(name, "takeover_failed_total") && value != 0 {
+			t.Errorf("got %s %v, want 0", name, value)
+		}
+	}
+	ended := strings.Count(s.proxy.logText(), `msg="session ended"`)
+	for line := range strings.Lines(grep(s.proxy.logText(), `msg="session ended"`)) {
+		if !strings.Contains(line, "mode="+s.lane()+" ") {
+			t.Errorf("not on lane %s: %s", s.lane(), line)
+		}
+	}
+	for _, phase := range []string{"tls", "backend_tls"} {
+		if got := m[fmt.Sprintf("login_phase_seconds_count{phase=%q}", phase)]; int(got) < ended || ended == 0 {
+			t.Errorf("got %v handshakes in phase %s for %d sessions", got, phase, ended)
+		}
+	}
+}
