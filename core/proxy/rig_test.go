@@ -265,16 +265,23 @@ func pin(c tls.Certificate) string { return fmt.Sprintf("%x", sha256.Sum256(c.Ce
 // clientTLS is how clients shake hands: the proxy shows a certificate made at its start.
 var clientTLS = &tls.Config{InsecureSkipVerify: true, ServerName: "mail.example.test", ClientSessionCache: tls.NewLRUClientSessionCache(8)}
 
-// freePort is a loopback address that nobody uses at the moment.
+// freePort is a loopback address that nobody uses at the moment. None is handed out twice.
 func freePort(t *testing.T) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		addr := ln.Addr().String()
+		ln.Close()
+		if _, given := givenPorts.LoadOrStore(addr, true); !given {
+			return addr
+		}
 	}
-	defer ln.Close()
-	return ln.Addr().String()
 }
+
+var givenPorts sync.Map
 
 func mustPort(t *testing.T) netip.AddrPort {
 	t.Helper()
