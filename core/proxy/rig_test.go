@@ -10,6 +10,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -20,6 +21,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -43,6 +45,8 @@ const (
 	wrong    = "close-sesame-82"
 	token    = "tok-abcdefghijklmnopqrstuvwxyz-93"
 	bearer   = "0123456789abcdef0123456789abcdef-admin"
+	badToken = "fedcba9876543210fedcba9876543210-admin" // for the admin API
+	idValue  = "what-a-client-says-of-itself-64"
 )
 
 // backends let everybody in who knows password or token.
@@ -219,6 +223,7 @@ func newRig(t *testing.T, s stage) *rig {
 		s.onLegacy.TLS, s.onNew.TLS = anySuite(s.onLegacy.TLS, mode.legacyOf(s)), anySuite(s.onNew.TLS, mode.newOf(s))
 	}
 	r := emptyRig(t, s)
+	r.log.whole = strings.Contains(s.server, "log_accounts = true")
 	r.ownLegs = own
 	r.write("conf", r.config(s))
 	o := LoadOptions()
@@ -391,7 +396,7 @@ var nextPort atomic.Uint32
 
 func init() { nextPort.Store(mathrand.Uint32()) }
 
-// freePort is a loopback address that nobody uses at the moment.
+// freePort is a loopback address that nobody uses at the moment. None is handed out twice.
 func freePort(t *testing.T) string {
 	t.Helper()
 	for range 100 {
@@ -731,6 +736,8 @@ type logText struct {
 	text bytes.Buffer
 	// bugs: a panic is what the test is about.
 	bugs bool
+	// whole: account names are to be seen (log_accounts).
+	whole bool
 }
 
 func (l *logText) Write(p []byte) (int, error) {
@@ -755,12 +762,39 @@ func (l *logText) lines(message string) (list []string) {
 	return list
 }
 
+// secrets are what must never be in a log, in clear or as a part of base64.
+var secrets = []string{password, wrong, token, bearer, badToken, idValue}
+
+// encodings are all texts that mean a secret: itself, and what base64 makes of it wherever it begins.
+func encodings(secret string) (list []string) {
+	list = append(list, secret)
+	for shift := range 3 {
+		text := base64.StdEncoding.EncodeToString([]byte("xxx"[:shift] + secret))
+		list = append(list, text[4:len(text)-4]) // its ends depend on what is around the secret
+	}
+	return list
+}
+
+var (
+	// shortened is an account as the log may show it: letters and a hash.
+	shortened = regexp.MustCompile(`^("?[^~ ]{0,2}~[0-9a-f]{8}"?|"")$`)
+	account   = regexp.MustCompile(` account=("(?:[^"\\]|\\.)*"|\S*)`)
+	address   = regexp.MustCompile(`[\w%]@\w`)
+)
+
 // judge fails the test for what must never be in a log.
 func (l *logText) judge(t *testing.T) {
 	text := l.String()
-	for _, secret := range []string{password, wrong, token, bearer} {
-		if strings.Contains(text, secret) {
-			t.Errorf("the log holds the secret %q:\n%s", secret, text)
+	for _, secret := range secrets {
+		for _, form := range encodings(secret) {
+			if strings.Contains(text, form) {
+				t.Errorf("the log holds the secret %q as %q:\n%s", secret, form, text)
+			}
+		}
+	}
+	for line := range strings.Lines(text) {
+		if m := account.FindStringSubmatch(line); !l.whole && (m != nil && !shortened.MatchString(m[1]) || address.MatchString(line)) {
+			t.Errorf("an account is in the log: %s", line)
 		}
 	}
 	for _, word := range []string{"bug in", "panic"} {

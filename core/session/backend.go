@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"os"
 	"time"
@@ -110,10 +111,8 @@ func (a *attempt) visit(h *home) (*dialog.Verdict, *backendLeg, error) {
 
 // wrongService says that a destination lacks a protocol, once a second at most (SPEC 4 point 5).
 func (a *attempt) wrongService(d *home) {
-	if d.wrongServiceWarning.Allow(time.Now()) {
-		a.lobby.s.o.Log.Error("destination does not offer the protocol", logx.Destination, d.name, logx.Protocol, a.listener.Protocol.String(),
-			logx.Listener, a.listener.Name)
-	}
+	a.lobby.s.say(d.wrongServiceWarning, slog.LevelError, "destination does not offer the protocol", logx.Destination, d.name,
+		logx.Protocol, a.listener.Protocol.String(), logx.Listener, a.listener.Name)
 }
 
 // ownListener says that a destination's name has come to mean this proxy, once a second at most (SPEC 2.11).
