@@ -96,7 +96,7 @@ func opened(t *testing.T, target Target, n int, idle bool) *holder {
 func TestPing(t *testing.T) {
 	legs(t, func(t *testing.T, s *mock.Server, target Target) {
 		h := opened(t, target, 7, false)
-		if joined, _ := s.Counts(); joined != 7 {
+		if joined := s.Counts().Joined; joined != 7 {
 			t.Errorf("the server has %d sessions, want 7", joined)
 		}
 		for _, a := range []PingArgs{{Sessions: 7, AtOnce: 3, For: 50 * time.Millisecond}, {Sessions: 5, Every: 10 * time.Millisecond, For: 50 * time.Millisecond}} {
@@ -152,7 +152,7 @@ func TestLogins(t *testing.T) {
 				t.Errorf("resume %v: %d resumed, want %d", resume, r.Resumed, want)
 			}
 		}
-		if _, logins := s.Counts(); logins != 24 {
+		if logins := s.Counts().Logins; logins != 24 {
 			t.Errorf("the server has seen %d logins, want 24", logins)
 		}
 		r, err := h.login(LoginArgs{Target: target, Count: 1 << 30, AtOnce: 2, For: 20 * time.Millisecond})
@@ -170,7 +170,7 @@ func TestPreauth(t *testing.T) {
 			r, err := h.preauth(PreauthArgs{Target: target, Count: 3, AtOnce: 2, Silent: silent})
 			check(t, fmt.Sprint("silent ", silent), 3, r, err)
 		}
-		if joined, _ := s.Counts(); joined != 0 || len(h.waiting) != 6 {
+		if joined := s.Counts().Joined; joined != 0 || len(h.waiting) != 6 {
 			t.Errorf("got %d joined, %d held; want 0 and 6", joined, len(h.waiting))
 		}
 	})
