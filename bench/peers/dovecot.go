@@ -19,7 +19,7 @@ func (Dovecot) Name() string { return "dovecot" }
 
 // Difference implements stage.Different.
 func (Dovecot) Difference() string {
-	return "resumes a client's TLS session only in the process that began it; all its processes count: master, login, authentication, anvil, log"
+	return "resumes a client's TLS session only in the process that began it, and none with backends; all its processes count: master, login, authentication, anvil, log"
 }
 
 // Version implements Peer.
