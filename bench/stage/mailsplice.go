@@ -230,19 +230,26 @@ type Mover interface {
 	Move(ctx context.Context, account string, backend int) error
 }
 
-// Move implements Mover: every process has a mapping of its own.
+// Move implements Mover. Every process has a mapping of its own: a session must not end before all of them are changed, since
+// it comes back to any of them.
 func (a *mailspliceProxy) Move(ctx context.Context, account string, backend int) error {
-	for _, p := range a.processes {
-		if err := p.move(ctx, account, backend); err != nil {
-			return err
+	kicks := []string{"true"}
+	if len(a.processes) > 1 {
+		kicks = []string{"false", "true"}
+	}
+	for _, kick := range kicks {
+		for _, p := range a.processes {
+			if err := p.move(ctx, account, backend, kick); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-func (p *mailspliceProcess) move(ctx context.Context, account string, backend int) error {
+func (p *mailspliceProcess) move(ctx context.Context, account string, backend int, kick string) error {
 	body, err := p.call(ctx, http.MethodPut, "/mappings",
-		url.Values{"identifier": {account}, "destination": {BackendName(backend)}, "kick": {"true"}})
+		url.Values{"identifier": {account}, "destination": {BackendName(backend)}, "kick": {kick}})
 	if err != nil {
 		return err
 	}
