@@ -138,14 +138,23 @@ func chart(path string) error {
 }
 
 // show prints the tables of stored results, and draws their pictures again.
-func show(paths []string, out io.Writer) error {
-	if len(paths) == 0 {
+func show(args []string, out, notes io.Writer) error {
+	f := flag.NewFlagSet("bench show", flag.ContinueOnError)
+	f.SetOutput(notes)
+	all := f.Bool("all", false, "every figure, not only those to compare")
+	if err := f.Parse(args); err != nil {
+		return usageError{err}
+	}
+	if f.NArg() == 0 {
 		return usageError{errors.New("show: which files?")}
 	}
-	for _, path := range paths {
+	for _, path := range f.Args() {
 		r, err := report.ReadFile(path)
 		if err != nil {
 			return err
+		}
+		if !*all {
+			r = r.Only(charted...)
 		}
 		fmt.Fprintf(out, "\n    go run ./%s\n\n", strings.Join(r.Command, " "))
 		if err := r.Table(out, subject); err != nil {

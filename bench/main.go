@@ -78,7 +78,7 @@ func dispatch(ctx context.Context, args []string, out, notes io.Writer) error {
 	case "compare":
 		return compare(ctx, args[1:], out, notes)
 	case "show":
-		return show(args[1:], out)
+		return show(args[1:], out, notes)
 	}
 	for _, s := range scenario.All() {
 		if s.Name != args[0] {

@@ -292,7 +292,7 @@ func TestShow(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, "small.svg")); err != nil {
 		t.Fatal(err)
 	}
-	if code := run(t.Context(), []string{"show", filepath.Join(dir, "small.json")}, &again, &notes); code != 0 {
+	if code := run(t.Context(), []string{"show", "-all", filepath.Join(dir, "small.json")}, &again, &notes); code != 0 {
 		t.Fatalf("exit code %d: %s", code, notes.String())
 	}
 	const command = "go run ./bench " + "ping -sessions 10 -at-once 2 -warm-up 10ms -for 100ms -client-leg plain -backend-leg plain -repeat 2 -proxies mailsplice,naive\n"
@@ -300,6 +300,11 @@ func TestShow(t *testing.T) {
 		if !strings.Contains(text, command) {
 			t.Errorf("no %q in:\n%s", command, text)
 		}
+	}
+	var short strings.Builder
+	if code := run(t.Context(), []string{"show", filepath.Join(dir, "small.json")}, &short, &notes); code != 0 ||
+		!strings.Contains(short.String(), "CPU per round trip") || strings.Contains(short.String(), "p99") {
+		t.Errorf("without -all: exit code %d, got\n%s", code, short.String())
 	}
 	if _, table, _ := strings.Cut(out.String(), command); !strings.HasSuffix(again.String(), table) {
 		t.Errorf("shown: got\n%s\nwant at its end\n%s", again.String(), table)

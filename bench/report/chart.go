@@ -37,7 +37,7 @@ func (r *Result) Chart(w io.Writer, subject string, endings ...string) error {
 	var b strings.Builder
 	y := chartMargin
 	for _, k := range keys {
-		if !slices.ContainsFunc(endings, func(e string) bool { return strings.HasSuffix(k.name, e) }) {
+		if !ends(k.name, endings) {
 			continue
 		}
 		y = r.group(&b, y, k, proxies, subject)

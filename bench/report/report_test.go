@@ -67,6 +67,17 @@ func TestRatios(t *testing.T) {
 	}
 }
 
+func TestOnly(t *testing.T) {
+	r := sample()
+	got := r.Only("per login", "routines")
+	if len(got.Runs) != 4 || len(got.Runs[1].Figures) != 2 || got.Runs[1].Figures[1].Name != "goroutines" || got.Runs[3].Figures[0].Value != 400 {
+		t.Errorf("got %+v", got.Runs)
+	}
+	if !reflect.DeepEqual(r, sample()) {
+		t.Errorf("the result itself was changed: %+v", r)
+	}
+}
+
 func TestNotes(t *testing.T) {
 	r := sample()
 	r.Skipped, r.Remarks = map[string]string{"b": "not there"}, map[string]string{"a": "less"}

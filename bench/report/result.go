@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"mailsplice/bench/measure"
@@ -60,6 +62,21 @@ func ReadFile(path string) (*Result, error) {
 		return nil, fmt.Errorf("reading %s: %w", path, err)
 	}
 	return r, nil
+}
+
+// Only is the result with no other figures than those whose names end with one of the endings.
+func (r *Result) Only(endings ...string) *Result {
+	less := *r
+	less.Runs = nil
+	for _, run := range r.Runs {
+		run.Figures = slices.DeleteFunc(slices.Clone(run.Figures), func(f Figure) bool { return !ends(f.Name, endings) })
+		less.Runs = append(less.Runs, run)
+	}
+	return &less
+}
+
+func ends(name string, endings []string) bool {
+	return slices.ContainsFunc(endings, func(e string) bool { return strings.HasSuffix(name, e) })
 }
 
 // key is what figures of several runs have in common.
