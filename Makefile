@@ -58,7 +58,9 @@ fuzz: ## every fuzz target for FUZZTIME (default 1m)
 bench: ## Go benchmarks with allocations
 	$(GO) test -run '^$$' -bench . -benchmem $(PACKAGES)
 
-bench-compare: ## mailsplice beside a naive proxy: make bench-compare RUN="idle -sessions 2000,8500" (docs/benchmarks.md)
+RUN ?= compare
+bench-compare: ## mailsplice beside HAProxy, Dovecot, nginx and a naive proxy; or RUN="idle -sessions 2000,8500" (docs/benchmarks.md)
+	@bench/install.sh || echo "bench: peers that are not installed are left out"
 	$(GO) run ./bench $(RUN)
 
 docs: ## rewrite the key reference in docs/configuration.md
