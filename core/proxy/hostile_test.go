@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -58,7 +59,11 @@ func TestHostileBackends(t *testing.T) {
 		{"is down itself", mailfake.Options{Check: func(mailfake.Credentials) mailfake.Verdict { return mailfake.Unavailable() }}, "1", later, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := newRig(t, stage{onLegacy: c.backend, mappings: "nina new\n", server: "backend_timeout = \"250ms\"\nbackend_connect_retries = " + c.retries})
+			timeout := "20s"
+			if strings.Contains(c.name, "never greets") || strings.HasPrefix(c.name, "hangs") || c.name == "greets half" {
+				timeout = "400ms"
+			}
+			r := newRig(t, stage{onLegacy: c.backend, mappings: "nina new\n", server: fmt.Sprintf("backend_timeout = %q\nbackend_connect_retries = %s", timeout, c.retries)})
 			cl := r.dial()
 			r.command(cl, "LOGIN alice "+password, c.want)
 			if got := r.legacy.Counts().Connections; got != c.visits {

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"encoding/base64"
 	"fmt"
 	"strings"
 	"testing"
@@ -14,13 +13,7 @@ func TestMailPipelining(t *testing.T) {
 	const many = 2000 // more than what is read ahead
 	eachTongue(t, func(t *testing.T, tg tongue) {
 		r := newMailRig(t, tg, stage{mappings: "nina new\n"})
-		login := func(user, secret string) string {
-			frame := base64.StdEncoding.EncodeToString([]byte(mailfake.PlainFrame("", user, secret)))
-			if tg.name == "managesieve" {
-				frame = mailfake.Quote(frame)
-			}
-			return tg.login + frame + "\r\n"
-		}
+		login := tg.loginLine
 		noops := strings.Repeat(tg.tag+"NOOP\r\n", many)
 		quit := map[string]string{"imap": "x LOGOUT\r\n", "managesieve": "LOGOUT\r\n"}[tg.name]
 		if quit == "" {
@@ -153,13 +146,9 @@ func TestMailFarewells(t *testing.T) {
 			if tg.name == "submission" {
 				r.says(c, "EHLO client.example.org", "250")
 			}
-			frame := base64.StdEncoding.EncodeToString([]byte(mailfake.PlainFrame("", "alice", password)))
-			if tg.name == "managesieve" {
-				frame = mailfake.Quote(frame)
-			}
-			n := r.proxy.sessions.Counts().Logins
-			c.Send(tg.login + frame)
-			r.await("the login", func() bool { return r.proxy.sessions.Counts().Logins > n })
+			n := r.legacy.Counts().Connections
+			c.SendRaw(tg.loginLine("alice", password))
+			r.await("the login", func() bool { return r.legacy.Counts().Connections > n })
 			return c
 		}
 		heard := func(why string, c mailClient) {

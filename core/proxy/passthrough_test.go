@@ -214,6 +214,16 @@ func TestPassThroughDown(t *testing.T) {
 	})
 }
 
+func TestPassThroughHung(t *testing.T) {
+	eachPassed(t, func(t *testing.T, tg tongue) {
+		r := newMailRig(t, tg, stage{legacyForwarding: "xclient", server: "backend_timeout = \"300ms\"\nbackend_connect_retries = 0",
+			onLegacy: mailfake.Options{XClient: mailfake.XClientDovecot, Hooks: on(mailfake.OnGreeting, mailfake.Hang())}})
+		if end := r.ended(r.raw()); len(end.Lines) != 1 || !strings.HasPrefix(end.Lines[0], tg.later) {
+			t.Errorf("got %q, want %s", end.Lines, tg.later)
+		}
+	})
+}
+
 // A session without an account ends with its destination, joined or still waiting, and at a drain.
 func TestPassThroughKick(t *testing.T) {
 	eachPassed(t, func(t *testing.T, tg tongue) {
