@@ -62,7 +62,7 @@ func TestMailHostileBackends(t *testing.T) {
 			return // TestHostileBackends is about it
 		}
 		b := &switchboard{}
-		r := newMailRig(t, tg, stage{onLegacy: b.options(), mappings: "nina new\n", server: "backend_timeout = \"250ms\"\nbackend_connect_retries = 0\nhost_down_threshold = 0"})
+		r := newMailRig(t, tg, stage{onLegacy: b.options(), mappings: "nina new\n", server: "backend_connect_retries = 0\nhost_down_threshold = 0"})
 		greeting := func(text string) mailfake.Hooks { return on(mailfake.OnGreeting, mailfake.Say(text)) }
 		hello := map[string]string{"pop3": "+OK", "managesieve": "\"SASL\" \"PLAIN\"\r\nOK", "submission": "220"}[tg.name]
 		prompt := map[string]string{"pop3": "+ \r\n", "managesieve": "\"\"\r\n", "submission": "334 \r\n"}[tg.name]
@@ -72,7 +72,6 @@ func TestMailHostileBackends(t *testing.T) {
 			verdict func(mailfake.Credentials) mailfake.Verdict
 			want    string // answer to the login
 		}{
-			{"never greets", on(mailfake.OnGreeting, mailfake.Hang()), nil, tg.down},
 			{"greets half", on(mailfake.OnGreeting, mailfake.SayAndEnd(hello[:2])), nil, tg.down},
 			{"closes at once", on(mailfake.OnAccept, mailfake.Finish()), nil, tg.down},
 			{"resets at once", on(mailfake.OnAccept, mailfake.Reset()), nil, tg.down},
@@ -83,7 +82,6 @@ func TestMailHostileBackends(t *testing.T) {
 			{"endless", greeting(strings.Repeat(map[string]string{"submission": "220-x\r\n", "managesieve": "\"X\" \"y\"\r\n", "pop3": "x\r\n"}[tg.name], 50_000)), nil, tg.down},
 			{"says nonsense to the login", atAuth(mailfake.Say("what?\r\n")), nil, tg.down},
 			{"prompts for ever", atAuth(mailfake.Say(prompt + prompt + prompt)), nil, tg.down},
-			{"hangs behind credentials", on(mailfake.OnCredentials, mailfake.Hang()), nil, tg.down},
 			{"closes behind credentials", on(mailfake.OnCredentials, mailfake.Finish()), nil, tg.down},
 			{"resets behind credentials", on(mailfake.OnCredentials, mailfake.Reset()), nil, tg.down},
 			{"half an answer behind credentials", on(mailfake.OnCredentials, mailfake.SayAndEnd("+O")), nil, tg.down},
@@ -112,6 +110,30 @@ func TestMailHostileBackends(t *testing.T) {
 			r.await("the client to be gone", func() bool { return r.proxy.engine.OpenFDs() == 0 })
 		}
 	})
+}
+
+// Who waits for a backend that says nothing waits for backend_timeout, with a login that may have been judged too (SPEC 2.1).
+func TestMailHungBackends(t *testing.T) {
+	for _, m := range []mailfake.Moment{mailfake.OnGreeting, mailfake.OnCredentials} {
+		var rigs []*mailRig
+		var waiting []mailClient
+		for _, tg := range tongues { // all at the same time
+			r := newMailRig(t, tg, stage{onLegacy: mailfake.Options{Hooks: on(m, mailfake.Hang())}, server: "backend_timeout = \"400ms\"\nbackend_connect_retries = 0\nhost_down_threshold = 0"})
+			c := r.client()
+			if tg.name == "submission" {
+				r.says(c, "EHLO client.example.org", "250")
+			}
+			c.SendRaw(r.loginLine("alice", password))
+			rigs, waiting = append(rigs, r), append(waiting, c)
+		}
+		for i, r := range rigs {
+			if _, err := waiting[i].Expect(r.tag + r.down); err != nil {
+				t.Errorf("%s: %v\n%s", r.name, err, r.log)
+			}
+			r.answers(waiting[i])
+			r.await("the backend to be left", func() bool { return r.proxy.engine.OpenFDs() == clientFDs() })
+		}
+	}
 }
 
 // A temporary refusal is no failed attempt (SPEC 6.1), keeps its kind under hide_auth_errors, and does not go on for ever.

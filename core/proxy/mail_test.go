@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"crypto/tls"
+	"encoding/base64"
 	"net/netip"
 	"strings"
 	"testing"
@@ -73,6 +74,15 @@ var tongues = []tongue{
 		"OK", `NO "Authentication failed."`, "NO (TRYLATER)", `BYE "`, "BYE (TRYLATER)", "BYE", "STARTTLS", "OK", "", `AUTHENTICATE "PLAIN" `},
 	{"submission", func(a string, o mailfake.ClientOptions) (mailClient, error) { return wrap(mailfake.DialSMTP(a, o)) },
 		"220", "535 5.7.8 Authentication failed.", "454 4.7.0", "421 4.7.0", "421 4.3.2", "500", "STARTTLS", "220", "", "AUTH PLAIN "},
+}
+
+// loginLine is a login by hand.
+func (tg *tongue) loginLine(user, secret string) string {
+	frame := base64.StdEncoding.EncodeToString([]byte(mailfake.PlainFrame("", user, secret)))
+	if tg.name == "managesieve" {
+		frame = mailfake.Quote(frame)
+	}
+	return tg.login + frame + "\r\n"
 }
 
 // wrap keeps a nil pointer out of the interface.
