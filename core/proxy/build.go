@@ -107,8 +107,8 @@ func routerOptions(cfg *config.Config, store route.Store, log *slog.Logger) rout
 }
 
 // newDialer makes a dialer that keeps away from the listeners of the configuration in force.
-func newDialer(log *slog.Logger, cfg func() *config.Config) *dial.Dialer {
-	return dial.New(dial.Options{Logger: log, Own: func(a netip.AddrPort) bool { return cfg().OwnListener(a, isLocal) }})
+func newDialer(log *slog.Logger, o Options, cfg func() *config.Config) *dial.Dialer {
+	return dial.New(dial.Options{Logger: log, Resolve: o.Resolve, Own: func(a netip.AddrPort) bool { return cfg().OwnListener(a, isLocal) }})
 }
 
 // isLocal tells whether an address is this machine's: one that can be bound is.

@@ -54,9 +54,15 @@ func (m *migration) stateOf(i int) int32 {
 
 // connect logs account i in.
 func (m *migration) connect(i int) (*mailfake.Client, error) {
-	c, err := mailfake.DialWith(m.addr(), mode.client(mailfake.ClientOptions{Timeout: patience}))
+	c, err := mailfake.DialWith(m.addr(), m.client(mailfake.ClientOptions{Timeout: patience}))
 	if err != nil {
 		return nil, err
+	}
+	if mode.listener == "starttls" {
+		if err := startTLS(c); err != nil {
+			c.Close()
+			return nil, err
+		}
 	}
 	if err := c.Login(migrant(i), password); err != nil {
 		c.Close()

@@ -26,8 +26,13 @@ type Options struct {
 	LogWriter io.Writer
 	// Version is what the program calls itself.
 	Version string
+	// MaxLoginDelay bounds how long a refused login waits for its answer; 0: as SPEC 12 says.
+	MaxLoginDelay time.Duration
 	// Partial: a reload accepts keys whose feature is not built yet, as the start did.
 	Partial bool
+	// Resolve finds the addresses of a backend's name, in the order in which they are to be tried; nil: the system's
+	// configuration by Go's resolver.
+	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
 }
 
 // Proxy is a running proxy.
@@ -109,7 +114,7 @@ func (p *Proxy) build(cfg *config.Config) error {
 		p.closeRouter()
 		return err
 	}
-	p.dialer = newDialer(p.logger, p.cfg.Load)
+	p.dialer = newDialer(p.logger, p.o, p.cfg.Load)
 	if err := p.assemble(cfg, router); err != nil {
 		p.closeRouter()
 		p.security.close()
@@ -130,7 +135,8 @@ func (p *Proxy) assemble(cfg *config.Config, router *route.Router) error {
 	if p.engine, err = p.newEngine(cfg); err != nil {
 		return err
 	}
-	p.sessions, err = session.New(session.Options{Engine: p.engine, Dialer: p.dialer, Log: p.logger, Metrics: p.metrics, Policy: policy})
+	p.sessions, err = session.New(session.Options{Engine: p.engine, Dialer: p.dialer, Log: p.logger, Metrics: p.metrics, Policy: policy,
+		MaxLoginDelay: p.o.MaxLoginDelay})
 	if err != nil {
 		p.engine.Stop()
 	}
@@ -205,69 +211,6 @@ func (p *Proxy) openAdmin(cfg *config.Config) error {
 func (p *Proxy) serveAdmin() {
 	if err := p.admin.Serve(p.adminLn); err != nil {
 		p.logger.Error("admin API stopped", logx.Err, err)
-	}
-}
-
-func (p *Proxy) stats() admin.Stats {
-	c, r := p.sessions.Counts(), p.router.Load().Stats()
-	return admin.Stats{CacheHits: r.Hits, CacheMisses: r.Misses, CacheEvictions: r.Evictions, CacheEntries: r.Entries,
-		StoreErrors: r.StoreErrors, Connections: c.Joined, Preauth: c.Preauth, Logins: c.Logins, LogDropped: p.log.Dropped()}
-}
-
-// expose registers the figures that others keep.
-func (p *Proxy) expose() {
-	read := func(f func(route.Stats) float64) func() float64 {
-		return func() float64 { return f(p.router.Load().Stats()) }
-	}
-	p.metrics.Cache(metrics.Cache{
-		Hits:      read(func(s route.Stats) float64 { return float64(s.Hits) }),
-		Misses:    read(func(s route.Stats) float64 { return float64(s.Misses) }),
-		Evictions: read(func(s route.Stats) float64 { return float64(s.Evictions) }),
-		Entries:   read(func(s route.Stats) float64 { return float64(s.Entries) }),
-	})
-	p.metrics.Descriptors(func() int { return p.engine.OpenFDs() }, func() int { return p.maxFDs })
-	p.exposeCertificates(p.cfg.Load())
-	p.metrics.StoreErrors(storeSource(p.cfg.Load()), read(func(s route.Stats) float64 { return float64(s.StoreErrors) }))
-}
-
-// exposeCertificates registers when each configured certificate expires.
-func (p *Proxy) exposeCertificates(cfg *config.Config) {
-	for _, c := range cfg.TLS.Certificates {
-		p.metrics.Certificate(c.Name, func() time.Duration {
-			if at := p.security.certs.Expiry(c.Name); !at.IsZero() {
-				return time.Until(at)
-			}
-			return 0 // not configured any more
-		})
-	}
-}
-
-const (
-	// lagEvery is how often the loops' longest turn is sampled.
-	lagEvery = time.Second
-	// figuresEvery is the period of the `metrics` line (SPEC 10).
-	figuresEvery = 60 * time.Second
-)
-
-// tick samples loop lag and writes the periodic line. Shutdown ends it.
-func (p *Proxy) tick() {
-	defer close(p.stopped)
-	lag, figures := time.NewTicker(lagEvery), time.NewTicker(figuresEvery)
-	defer lag.Stop()
-	defer figures.Stop()
-	for {
-		select {
-		case <-p.stop:
-			return
-		case <-lag.C:
-			for _, l := range p.engine.Loops() {
-				p.metrics.LoopLag(time.Duration(l.LagSeconds() * float64(time.Second)))
-			}
-		case <-figures.C:
-			s := p.stats()
-			p.logger.Info("metrics", logx.CacheHits, s.CacheHits, logx.CacheMisses, s.CacheMisses, logx.HitRatePct, s.HitRatePct(),
-				logx.ActiveConnections, s.Connections)
-		}
 	}
 }
 

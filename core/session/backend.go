@@ -77,6 +77,9 @@ func (a *attempt) visit(h *home) (*dialog.Verdict, *backendLeg, error) {
 	start := time.Now()
 	park, host, err := a.connect(d, leg, deadline)
 	s.o.Metrics.Phase(metrics.PhaseConnect, time.Since(start))
+	if errors.Is(err, dial.ErrOwnListener) {
+		a.ownListener(h)
+	}
 	if err != nil {
 		return nil, nil, err
 	}
@@ -110,6 +113,14 @@ func (a *attempt) visit(h *home) (*dialog.Verdict, *backendLeg, error) {
 func (a *attempt) wrongService(d *home) {
 	a.lobby.s.say(d.wrongServiceWarning, slog.LevelError, "destination does not offer the protocol", logx.Destination, d.name,
 		logx.Protocol, a.listener.Protocol.String(), logx.Listener, a.listener.Name)
+}
+
+// ownListener says that a destination's name has come to mean this proxy, once a second at most (SPEC 2.11).
+func (a *attempt) ownListener(d *home) {
+	if d.ownListenerWarning.Allow(time.Now()) {
+		a.lobby.s.o.Log.Error("destination is a listener of this proxy", logx.Destination, d.name, logx.Protocol, a.listener.Protocol.String(),
+			logx.Listener, a.listener.Name)
+	}
 }
 
 // connect dials and sends the PROXY header, which must be the first segment by itself (BACKENDS). host is the number of

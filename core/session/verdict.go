@@ -98,6 +98,9 @@ func (b *lobby) delayed(t engine.Token, rec *record, tk *talk, out *outcome) boo
 		return false
 	}
 	d := b.s.delays.Failed(a.client.Addr())
+	if most := b.s.o.MaxLoginDelay; most > 0 {
+		d = min(d, most)
+	}
 	if d <= 0 {
 		return false
 	}
