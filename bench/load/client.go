@@ -20,6 +20,12 @@ const (
 // Account is the name of account i: 30 bytes, distinct.
 func Account(i int) string { return fmt.Sprintf("user%09d@mail.example.org", i%accountTotal) }
 
+// Number is the i of Account(i); false when the name is none of them.
+func Number(account string) (i int, ok bool) {
+	_, err := fmt.Sscanf(account, "user%09d@", &i)
+	return i, err == nil && account == Account(i)
+}
+
 // SourceAddr is the address that session i comes from: distinct ones of 127.0.0.0/8, for i below 15 million.
 func SourceAddr(i int) net.IP {
 	const perByte = 250
@@ -113,6 +119,16 @@ func (c *client) login(i int) error {
 	c.home = string(answer[bytes.LastIndexByte(answer, ' ')+1:])
 	c.conn.SetDeadline(time.Time{})
 	return nil
+}
+
+// usual says whether TLS has agreed on what every proxy here can do.
+func (c *client) usual() bool {
+	secure, ok := c.conn.(*tls.Conn)
+	if !ok {
+		return false
+	}
+	s := secure.ConnectionState()
+	return s.Version == tls.VersionTLS13 && s.CipherSuite == tls.TLS_AES_128_GCM_SHA256 && s.CurveID == tls.X25519
 }
 
 // line is valid until the next read.

@@ -33,7 +33,7 @@ type Env struct {
 }
 
 // ErrCannot is returned for a proxy that has no way to do what the scenario measures.
-var ErrCannot = errors.New("this proxy cannot do it")
+var ErrCannot = stage.ErrCannot
 
 // All is every scenario, in the order of the package's comment.
 func All() []Scenario {

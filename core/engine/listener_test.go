@@ -448,7 +448,7 @@ func TestSocketOptions(t *testing.T) {
 		{"TCP_KEEPIDLE", ours, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 120},
 		{"TCP_KEEPINTVL", ours, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 30},
 		{"TCP_KEEPCNT", ours, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 4},
-		{"TCP_USER_TIMEOUT", ours, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 120_000},
+		{"TCP_USER_TIMEOUT", ours, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 240_000},
 		{"IPV6_V6ONLY on", only, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1},
 		{"IPV6_V6ONLY off", both, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0},
 		{"SO_REUSEADDR", both, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1},

@@ -41,9 +41,9 @@ func (s *stage) curl(t *testing.T, a account, source netip.Addr, folder, config 
 	scheme, secure := "imap", []string{}
 	switch s.door {
 	case implicit:
-		scheme, secure = "imaps", []string{"--cacert", s.proxy.path("cert.pem")}
+		scheme, secure = "imaps", []string{"--cacert", s.proxy.path("ca.pem")}
 	case starttls:
-		secure = []string{"--ssl-reqd", "--cacert", s.proxy.path("cert.pem")}
+		secure = []string{"--ssl-reqd", "--cacert", s.proxy.path("ca.pem")}
 	}
 	url := fmt.Sprintf("%s://%s/%s", scheme, s.entrance(a.home), folder)
 	args = append([]string{"-sS", "--interface", source.String(), "--max-time", "50", "-K", "-", url}, args...)

@@ -110,7 +110,7 @@ func (d *dovecot) layOut(o dovecotOptions) error {
 	if err != nil {
 		return err
 	}
-	cert, key, err := certificate(o.ip, o.host())
+	cert, key, err := certificate(o.ip, o.host(), ecKey)
 	if err != nil {
 		return err
 	}

@@ -42,7 +42,7 @@ func (s *stage) python(t *testing.T, sceneName string, a account, source netip.A
 	at := s.entrance(a.home)
 	ca := ""
 	if s.tls {
-		ca = s.proxy.path("cert.pem")
+		ca = s.proxy.path("ca.pem")
 	}
 	props, err := json.Marshal(map[string]any{"door": s.door, "ca": ca, "host": at.Addr(), "port": at.Port(), "source": source, "user": a.name,
 		"password": a.password, "token": s.token(a.name), "expired": s.expiredToken(a.name), "size": bulkBytes})

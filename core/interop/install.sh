@@ -4,7 +4,7 @@
 set -u
 
 packages="dovecot-core dovecot-imapd dovecot-pop3d dovecot-lmtpd dovecot-managesieved dovecot-sieve postfix
- curl isync libsasl2-modules python3 procps openssl swaks libnet-ssleay-perl libio-socket-ssl-perl libio-socket-inet6-perl
+ curl isync libsasl2-modules python3 procps openssl gnutls-bin swaks libnet-ssleay-perl libio-socket-ssl-perl libio-socket-inet6-perl
  libauthen-sasl-perl msmtp fetchmail sieve-connect
  redis-server redis-tools postgresql postgresql-client mariadb-server mariadb-client"
 guard=/usr/sbin/policy-rc.d

@@ -103,7 +103,7 @@ func (h *mailHost) layOut(accounts []account) error {
 			return err
 		}
 	}
-	cert, key, err := certificate(h.IP, h.Host, mailEntranceIP)
+	cert, key, err := certificate(h.IP, h.Host, ecKey, mailEntranceIP)
 	if err != nil {
 		return err
 	}

@@ -120,7 +120,7 @@ func (p *mailProxy) layOut(o mailProxyOptions) (err error) {
 
 // write makes the files that the configuration names.
 func (p *mailProxy) write(conf []byte, mappings string) error {
-	cert, key, err := certificate(mailEntranceIP, mailProxyHost, mailEntranceIP6)
+	cert, key, err := certificate(mailEntranceIP, mailProxyHost, ecKey, mailEntranceIP6)
 	if err != nil {
 		return err
 	}

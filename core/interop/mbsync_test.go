@@ -58,7 +58,7 @@ func (s *stage) mbsyncTLS() string {
 	if kind == "" {
 		return "SSLType None"
 	}
-	return fmt.Sprintf("SSLType %s\nSystemCertificates no\nCertificateFile %s", kind, s.proxy.path("cert.pem"))
+	return fmt.Sprintf("SSLType %s\nSystemCertificates no\nCertificateFile %s", kind, s.proxy.path("ca.pem"))
 }
 
 func mbsyncBothWays(mechanism, method string) func(*testing.T, *stage, string) {

@@ -2,9 +2,11 @@ package interop
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	_ "embed"
@@ -51,6 +53,7 @@ type proxyOptions struct {
 	source      netip.Addr // it connects to the backends from here
 	legacy, new *dovecot
 	down        netip.AddrPort // nobody listens there
+	peer        netip.AddrPort // nobody but a test listens there
 	tls         bool           // on every leg, else on none
 	accounts    []account      // those whose home is not "legacy" get a mapping
 }
@@ -129,31 +132,40 @@ func (p *proxy) layOut(o proxyOptions) error {
 	if p.admin, err = freePort(o.ip); err != nil {
 		return err
 	}
-	cert, key, err := certificate(o.ip, proxyHost)
-	if err != nil {
-		return err
-	}
 	pin, err := o.legacy.fingerprint()
 	if err != nil {
 		return err
 	}
+	files := map[string][]byte{}
+	for name, c := range map[string]struct {
+		ip   netip.Addr
+		host string
+		kind keyType
+	}{
+		"cert": {o.ip, proxyHost, ecKey}, "rsa": {o.ip, proxyHost, rsaKey},
+		"peer-ec": {o.peer.Addr(), peerHost, ecKey}, "peer-rsa": {o.peer.Addr(), peerHost, rsaKey},
+		"own": {o.source, "proxy.example.org", ecKey}, // shown to a backend that asks
+	} {
+		if files[name+".pem"], files[name+".key"], err = certificate(c.ip, c.host, c.kind); err != nil {
+			return err
+		}
+	}
+	files["ca.pem"] = slices.Concat(files["cert.pem"], files["rsa.pem"])
+	files["peer-ca.pem"] = slices.Concat(files["peer-ec.pem"], files["peer-rsa.pem"])
 	var token [24]byte
 	_, _ = rand.Read(token[:]) // never fails
 	var conf bytes.Buffer
 	err = text.Execute(&conf, map[string]any{"Plain": p.doors[plain], "Implicit": p.doors[implicit], "StartTLS": p.doors[starttls], "Admin": p.admin, "Source": o.source,
-		"Legacy": o.legacy.addr, "New": o.new.addr, "Down": o.down, "LegacyPin": pin, "NewCert": o.new.path("cert.pem")})
+		"Legacy": o.legacy.addr, "New": o.new.addr, "Down": o.down, "Peer": o.peer, "LegacyPin": pin, "NewCert": o.new.path("cert.pem")})
 	if err != nil {
 		return err
 	}
 	secret := hex.EncodeToString(token[:])
-	for name, data := range map[string][]byte{
-		"mailsplice.toml": conf.Bytes(),
-		"cert.pem":        cert,
-		"key.pem":         key,
-		"token":           []byte(secret + "\n"),
-		"header":          []byte("Authorization: Bearer " + secret + "\n"), // curl reads it, so that it is in no argument list
-		"mappings":        mappings(o.accounts),
-	} {
+	files["mailsplice.toml"] = conf.Bytes()
+	files["token"] = []byte(secret + "\n")
+	files["header"] = []byte("Authorization: Bearer " + secret + "\n") // curl reads it, so that it is in no argument list
+	files["mappings"] = mappings(o.accounts)
+	for name, data := range files {
 		if err := os.WriteFile(p.path(name), data, 0o600); err != nil {
 			return err
 		}
@@ -172,12 +184,30 @@ func mappings(accounts []account) []byte {
 	return []byte(out.String())
 }
 
-// proxyHost is the name in the proxy's certificate.
-const proxyHost = "mail.example.org"
+// Names in the certificates of the proxy and of what stands at proxyOptions.peer.
+const (
+	proxyHost = "mail.example.org"
+	peerHost  = "peer.example.org"
+)
+
+// keyType is what a certificate's key is.
+type keyType uint8
+
+const (
+	ecKey keyType = iota
+	rsaKey
+)
+
+func (k keyType) generate() (crypto.Signer, error) {
+	if k == rsaKey {
+		return rsa.GenerateKey(rand.Reader, 2048)
+	}
+	return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+}
 
 // certificate makes a self-signed leaf for ip, host and further addresses, valid for a month.
-func certificate(ip netip.Addr, host string, more ...netip.Addr) (cert, key []byte, err error) {
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+func certificate(ip netip.Addr, host string, kind keyType, more ...netip.Addr) (cert, key []byte, err error) {
+	private, err := kind.generate()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -187,14 +217,14 @@ func certificate(ip netip.Addr, host string, more ...netip.Addr) (cert, key []by
 		Subject:      pkix.Name{CommonName: host},
 		NotBefore:    now.Add(-time.Hour), NotAfter: now.AddDate(0, 1, 0),
 		KeyUsage:    x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 		DNSNames:    []string{host}, IPAddresses: []net.IP{ip.AsSlice()},
 		BasicConstraintsValid: true,
 	}
 	for _, a := range more {
 		leaf.IPAddresses = append(leaf.IPAddresses, a.AsSlice())
 	}
-	der, err := x509.CreateCertificate(rand.Reader, leaf, leaf, &private.PublicKey, private)
+	der, err := x509.CreateCertificate(rand.Reader, leaf, leaf, private.Public(), private)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -69,7 +69,7 @@ func TestDelayedVerdict(t *testing.T) {
 				if end := r.ended(cl); len(end.Lines) != 2 || !strings.HasPrefix(end.Lines[0], "a NO [UNAVAILABLE]") || end.Bye() == "" {
 					t.Errorf("got %q, want NO and BYE", end.Lines)
 				}
-				r.await("the engine to let go", func() bool { return r.proxy.engine.OpenFDs() <= 1 })
+				r.await("the engine to let go", func() bool { return r.proxy.engine.OpenFDs() <= clientFDs() })
 			}
 			close(g.open)
 			if c.want != "ends" {
@@ -137,7 +137,10 @@ func storm(r *rig, stay bool, stop <-chan struct{}, wg *sync.WaitGroup) {
 			return
 		default:
 		}
-		c, err := mailfake.DialWith(r.addr(), mode.client(mailfake.ClientOptions{Timeout: patience}))
+		c, err := mailfake.DialWith(r.addr(), r.client(mailfake.ClientOptions{Timeout: patience}))
+		if err == nil && r.listener == "starttls" {
+			err = startTLS(c)
+		}
 		if err != nil {
 			return
 		}
@@ -299,7 +302,7 @@ func TestKick(t *testing.T) {
 
 // alive: the backend's news of an idling account still reach the client.
 func alive(r *rig, c *mailfake.Client, who string) bool {
-	if r.legacy.Notify(who)+r.new.Notify(who) == 0 {
+	if !within(func() bool { return r.legacy.Notify(who)+r.new.Notify(who) > 0 }) { // it idles a moment after its "+"
 		return false
 	}
 	_, err := c.Expect("* ")

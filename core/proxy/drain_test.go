@@ -34,10 +34,12 @@ func TestDrain(t *testing.T) {
 		if end := r.ended(c); len(end.Lines) != 1 || end.Bye() == "" {
 			t.Errorf("%s: got %q, want BYE", name, end.Lines)
 		}
+		c.Close()
 	}
 	if end := r.ended(late); len(end.Lines) != 2 || !strings.HasPrefix(end.Lines[0], "a NO [UNAVAILABLE]") || end.Bye() == "" {
 		t.Errorf("login in progress: got %q, want NO and BYE", end.Lines)
 	}
+	late.Close()
 	if status, _ := r.call("GET", "/healthz"); status != http.StatusServiceUnavailable {
 		t.Errorf("healthz while draining: got %d", status)
 	}

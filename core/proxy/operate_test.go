@@ -133,7 +133,7 @@ func TestSessionsPerIP(t *testing.T) {
 
 // The second failure of an address in a row is answered late, the third later; nobody else waits, and a kick ends the wait.
 func TestFailedLoginsAreSlow(t *testing.T) {
-	r := newRig(t, stage{listener: "max_auth_attempts = 10"})
+	r := newRig(t, stage{listener: "max_auth_attempts = 10", patient: true})
 	c := r.dial()
 	r.command(c, "LOGIN alice "+wrong, "NO")
 	began := time.Now()

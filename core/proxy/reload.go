@@ -44,26 +44,47 @@ type change struct {
 	bound     map[place]int // listening sockets for new addresses
 }
 
-// change makes the listeners of cfg and binds what is not bound yet. On an error everything is given back.
+// change binds what of cfg is not bound yet and makes its listeners. On an error everything is given back.
 func (p *Proxy) change(cfg *config.Config) (*change, error) {
 	c := &change{cfg: cfg, bound: map[place]int{}}
-	for _, l := range cfg.Listeners {
-		ln, err := newListener(cfg, p.security, l)
-		if err != nil {
-			c.drop(p.logger)
-			return nil, err
-		}
-		if ln == nil {
+	err := p.bindAll(c)
+	if err == nil {
+		err = p.shape(c)
+	}
+	if err != nil {
+		c.drop(p.logger)
+		return nil, err
+	}
+	return c, nil
+}
+
+// bindAll binds the addresses of c that are not bound yet.
+func (p *Proxy) bindAll(c *change) error {
+	for _, l := range c.cfg.Listeners {
+		if !served(l) {
 			p.logger.Warn("listener is not served: its feature is not built yet", logx.Listener, l.Name)
 			continue
 		}
-		c.listeners = append(c.listeners, ln)
 		if err := p.bind(c, l); err != nil {
-			c.drop(p.logger)
-			return nil, err
+			return err
 		}
 	}
-	return c, nil
+	return nil
+}
+
+// shape makes the sessions' side of the listeners.
+func (p *Proxy) shape(c *change) error {
+	for _, l := range c.cfg.Listeners {
+		if !served(l) {
+			continue
+		}
+		ln, err := newListener(c.cfg, p.security, l)
+		if err != nil {
+			return err
+		}
+		c.listeners = append(c.listeners, ln)
+	}
+	return nil
 }
 
 // bind makes listening sockets for the addresses of l that have none.

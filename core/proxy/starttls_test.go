@@ -181,27 +181,33 @@ const evil = "evil-words"
 // SECURITY 4, 5 and 6: a backend leg that does not get into TLS by the book is left before credentials, and nothing that was
 // said on it reaches the client.
 func TestHostileSTARTTLS(t *testing.T) {
-	starttls := func(text string) mailfake.Options {
-		return mailfake.Options{Hooks: mailfake.Hooks{mailfake.OnStartTLS: mailfake.Say(text)}}
+	// refused goes on in the clear, so that it hears what is said to it then; behind goes on with TLS.
+	refused := func(text string) mailfake.Options {
+		return mailfake.Options{Hooks: mailfake.Hooks{mailfake.OnCommand: mailfake.ForVerb("STARTTLS", mailfake.Say(text))}}
+	}
+	behind := func(text string) mailfake.Options {
+		return mailfake.Options{Hooks: mailfake.Hooks{mailfake.OnStartTLS: mailfake.Say("{tag} OK go\r\n" + text)}}
 	}
 	for _, c := range []struct {
 		name    string
 		backend mailfake.Options
 	}{
 		{"SECURITY 4: not offered", mailfake.Options{Greeting: "* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN] " + evil}},
-		{"SECURITY 4: BAD", starttls("{tag} BAD " + evil + "\r\n")},
-		{"SECURITY 4: NO", starttls("{tag} NO " + evil + "\r\n")},
-		{"SECURITY 4: prompt", starttls("+ " + evil + "\r\n")},
-		{"SECURITY 4: 454", starttls("454 4.7.0 " + evil + "\r\n")},
-		{"SECURITY 4: 354", starttls("354 " + evil + "\r\n")},
-		{"SECURITY 4: untagged OK, then silence", starttls("* OK " + evil + "\r\n")},
-		{"SECURITY 4: another tag", starttls("zz OK " + evil + "\r\n")},
+		{"SECURITY 4: BAD", refused("{tag} BAD " + evil + "\r\n")},
+		{"SECURITY 4: NO", refused("{tag} NO " + evil + "\r\n")},
+		{"SECURITY 4: prompt", refused("+ " + evil + "\r\n")},
+		{"SECURITY 4: 454", refused("454 4.7.0 " + evil + "\r\n")},
+		{"SECURITY 4: 354", refused("354 " + evil + "\r\n")},
+		{"SECURITY 4: untagged OK, then silence", refused("* OK " + evil + "\r\n")},
+		{"SECURITY 4: another tag", refused("zz OK " + evil + "\r\n")},
 		{"SECURITY 5: PREAUTH", mailfake.Options{Greeting: "* PREAUTH [CAPABILITY IMAP4rev1 STARTTLS] " + evil}},
 		{"SECURITY 5: PREAUTH without a list", mailfake.Options{Greeting: "* PREAUTH " + evil}},
-		{"SECURITY 6: BYE behind the go-ahead", starttls("{tag} OK go\r\n* BYE " + evil + "\r\n")},
-		{"SECURITY 6: a verdict behind the go-ahead", starttls("{tag} OK go\r\nm2 OK " + evil + "\r\nm3 OK " + evil + "\r\n")},
-		{"SECURITY 6: one byte behind the go-ahead", starttls("{tag} OK go\r\n*")},
-		{"SECURITY 6: a record's beginning behind the go-ahead", starttls("{tag} OK go\r\n\x16\x03\x03")},
+		{"SECURITY 6: BYE behind the go-ahead", behind("* BYE " + evil + "\r\n")},
+		{"SECURITY 6: a verdict behind the go-ahead", behind("m2 OK " + evil + "\r\nm3 OK " + evil + "\r\n")},
+		{"SECURITY 6: the rest of a dialogue behind the go-ahead", behind("* CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN\r\nm2 OK done\r\n" +
+			"m3 OK [CAPABILITY IMAP4rev1] " + evil + "\r\n")},
+		{"SECURITY 6: one byte behind the go-ahead", behind("*")},
+		{"SECURITY 6: a record's beginning behind the go-ahead", behind("\x16\x03\x03")},
 		{"SECURITY 6: a segment behind the go-ahead", mailfake.Options{Hooks: mailfake.Hooks{mailfake.OnStartTLS: mailfake.Chain(
 			mailfake.SayFirst("{tag} OK go\r\n"), mailfake.Say("* BYE "+evil+"\r\n"))}}},
 	} {

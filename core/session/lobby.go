@@ -9,6 +9,7 @@ import (
 	"mailsplice/core/bridge"
 	"mailsplice/core/engine"
 	"mailsplice/core/logx"
+	"mailsplice/core/metrics"
 	"mailsplice/protocols/dialog"
 	tlsrecord "mailsplice/tlsx/record"
 )
@@ -225,10 +226,11 @@ func (b *lobby) Due(t engine.Token) int64 {
 		return rec.deadline
 	}
 	rec.timer, rec.deadline = 0, 0
-	if rec.phase == announcing && b.silent(t, rec) {
-		return 0
-	}
 	switch {
+	case rec.phase == announcing && b.silent(t, rec):
+	case rec.phase == announcing:
+		b.s.listener(rec.listener).metrics.Refused(metrics.RefusedProxy)
+		b.end(t, rec, badHeader)
 	case rec.phase <= preauth:
 		b.tell(t, rec, dialog.Expire)
 	case rec.phase == loggingIn:

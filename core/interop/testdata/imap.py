@@ -150,6 +150,22 @@ def do_cutover(conn):
     sys.exit(0)
 
 
+def do_resume(conn):
+    """The next connection resumes the session of this one."""
+    do_login(conn)
+    landed(conn)
+    sock = socket.create_connection(
+        (scene["host"], scene["port"]), 30, source_address=(scene["source"], 0)
+    )
+    again = conn.sock.context.wrap_socket(
+        sock, server_hostname=scene["host"], session=conn.sock.session
+    )
+    assert again.session_reused, "a full handshake"
+    assert again.version() == "TLSv1.3", again.version()
+    assert again.recv(100).startswith(b"* OK")
+    again.close()
+
+
 def do_bulk(conn):
     """A large message there and back."""
     do_login(conn)
