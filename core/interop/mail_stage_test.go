@@ -225,6 +225,9 @@ func (s *mailStage) play(t *testing.T, scenes []mailScene) {
 			homes = bothMailHomes
 		}
 		for j, home := range homes {
+			if s.proxy == nil && j != i%len(homes) {
+				continue // straight, one home in turn is enough to show that the case is right
+			}
 			switch {
 			case sc.families:
 				s.perform(t, sc, home, false)
