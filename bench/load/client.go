@@ -7,7 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -62,8 +65,21 @@ var errResponse = errors.New("unexpected answer")
 
 // dialTCP connects from the address of session i.
 func (t Target) dialTCP(i int) (net.Conn, error) {
-	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: SourceAddr(i)}, Timeout: ioTimeout}
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: SourceAddr(i)}, Timeout: ioTimeout, Control: portAtConnect}
 	return d.Dial("tcp", t.Addr)
+}
+
+// portAtConnect makes bind(2) leave the port to connect(2) (ip(7), IP_BIND_ADDRESS_NO_PORT). Linux gives a port that bind
+// has chosen to no connect of any other socket, whatever its address, so that many clients would leave the proxy too few
+// ports towards the backends: seen at 99,000 sessions on 7 backends.
+func portAtConnect(_, _ string, c syscall.RawConn) error {
+	var err error
+	if e := c.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
+	}); e != nil {
+		return e
+	}
+	return err
 }
 
 // connect is a connection with its handshake done. resumed says whether TLS resumed a session.

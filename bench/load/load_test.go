@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"mailsplice/bench/mock"
 )
 
@@ -102,6 +104,32 @@ func opened(t *testing.T, target Target, n int, idle bool) *holder {
 		t.Errorf("open: %d latencies, want %d", got, n)
 	}
 	return h
+}
+
+// Clients take no port away from the proxy's own connections.
+func TestPortAtConnect(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	conn, err := Target{Addr: ln.Addr().String()}.dialTCP(7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if host, _, err := net.SplitHostPort(conn.LocalAddr().String()); err != nil || host != SourceAddr(7).String() {
+		t.Errorf("got address %s, %v; want %v", conn.LocalAddr(), err, SourceAddr(7))
+	}
+	raw, err := conn.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw.Control(func(fd uintptr) {
+		if on, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT); err != nil || on != 1 {
+			t.Errorf("IP_BIND_ADDRESS_NO_PORT: got %d, %v", on, err)
+		}
+	})
 }
 
 func TestPing(t *testing.T) {
