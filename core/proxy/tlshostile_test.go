@@ -170,7 +170,7 @@ func TestForgedAlerts(t *testing.T) {
 			f.raw.Write(f.record(alert, a.level, a.description))
 			rest, err := io.ReadAll(f.raw) // sealed
 			if err != nil || (len(rest) > 0) != a.answered {
-				t.Errorf("alert %d, joined %v: got %x, %v, want an answer: %v", a.description, joined, rest, err, a.answered)
+				t.Fatalf("alert %d, joined %v: got %x, %v, want an answer: %v", a.description, joined, rest, err, a.answered)
 			}
 			f.raw.Close()
 			r.await(fmt.Sprintf("the end after alert %d", a.description), func() bool {
