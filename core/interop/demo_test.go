@@ -14,6 +14,7 @@ import (
 // TestDemo types what `mailsplice demo --stay` tells its reader to type (SPEC 13).
 func TestDemo(t *testing.T) {
 	wanted(t)
+	t.Parallel()
 	for _, p := range []string{"curl", "openssl"} {
 		if err := lookPath(p); err != nil {
 			t.Fatalf("%v; core/interop/install.sh installs it", err)

@@ -23,9 +23,9 @@
 // be on lane record (DESIGN 3.11). TestMigration plays that scenario from end to end; TestPassThrough hands SMTP and LMTP
 // through (SPEC 3.5).
 //
-//	127.0.11.x, 127.0.12.x, ::1        mailsplice                      Dovecot, Postfix
-//	curl, swaks, sieve-connect ... ────▶  127.0.10.50, ::1  127.0.0.1 ────▶  127.0.10.10 legacy
-//	                                                                  ────▶  127.0.10.20 stalwart
+//	127.1.N.x, ::1                       mailsplice                     Dovecot, Postfix
+//	curl, swaks, sieve-connect ... ────▶  127.0.N.50, ::1  127.0.0.1 ────▶  127.0.N.10 legacy
+//	                                                                 ────▶  127.0.N.20 stalwart
 //
 // The tests run with MAILSPLICE_INTEROP=1, as root on Debian, after install.sh; then a missing program is a failure.
 // Without it they are skipped, and say so. MAILSPLICE_BIN names a binary to test in place of one built on the spot.

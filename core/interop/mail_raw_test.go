@@ -144,7 +144,7 @@ func announce(t talk, from netip.AddrPort) error {
 func rawBehind(entrance string, a announcement) func(*visit) {
 	return func(v *visit) {
 		if v.source.Is4() {
-			v.source = frontIP
+			v.source = v.s.front()
 		}
 		n := v.s.source(false).As4() // only its number is of use
 		from := netip.AddrPortFrom(netip.AddrFrom4([4]byte{203, 0, 113, n[3]}), 4000+uint16(n[3]))

@@ -10,14 +10,6 @@ import (
 	"testing"
 )
 
-// The addresses of the mail hosts, and of those who connect to them.
-var (
-	mailLegacyIP   = netip.MustParseAddr("127.0.10.10")
-	mailStalwartIP = netip.MustParseAddr("127.0.10.20")
-	mailDownIP     = netip.MustParseAddr("127.0.10.30")
-	frontIP        = netip.MustParseAddr("127.0.10.40") // a balancer in front of the proxy
-)
-
 // mailPrograms are what the mail suite drives; each must be there.
 var mailPrograms = []string{"dovecot", postfixMasterProgram, "curl", "swaks", "msmtp", "fetchmail", "sieve-connect", "python3"}
 
@@ -44,6 +36,7 @@ type mailStage struct {
 	relays   map[string]*relay // in front of stalwart's services, without proxy
 	down     netip.AddrPort
 	accounts []account // not yet used
+	net      byte      // third octet of its addresses, its own: stages may run side by side
 	sources  int       // client addresses given out
 	letters  int       // sent
 	counts   map[string]int
@@ -51,7 +44,7 @@ type mailStage struct {
 
 // newMailStage starts both mail hosts, with so many accounts for each home; every visit uses up one. Everything is gone after
 // the test.
-func newMailStage(t *testing.T, accounts int) *mailStage {
+func newMailStage(t *testing.T, net byte, accounts int) *mailStage {
 	t.Helper()
 	for _, p := range mailPrograms {
 		if err := lookPath(p); err != nil {
@@ -67,11 +60,10 @@ func newMailStage(t *testing.T, accounts int) *mailStage {
 	if err := os.Chmod(root, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	s := &mailStage{root: root, relays: map[string]*relay{}, counts: map[string]int{}, hosts: map[string]*mailHost{
-		"legacy":   {Name: "legacy", Host: "mail.legacy.example.com", IP: mailLegacyIP},
-		"stalwart": {Name: "stalwart", Host: "mail.new.example.com", IP: mailStalwartIP, Proxied: true},
-	}}
-	if s.down, err = freePort(mailDownIP); err != nil {
+	s := &mailStage{root: root, net: net, relays: map[string]*relay{}, counts: map[string]int{}, hosts: map[string]*mailHost{}}
+	s.hosts["legacy"] = &mailHost{Name: "legacy", Host: "mail.legacy.example.com", IP: s.ip(legacyOctet), Front: s.ip(proxyOctet)}
+	s.hosts["stalwart"] = &mailHost{Name: "stalwart", Host: "mail.new.example.com", IP: s.ip(newOctet), Front: s.ip(proxyOctet), Proxied: true}
+	if s.down, err = freePort(s.ip(downOctet)); err != nil {
 		t.Fatal(err)
 	}
 	for _, home := range []string{"legacy", "stalwart", "down"} {
@@ -91,6 +83,12 @@ func newMailStage(t *testing.T, accounts int) *mailStage {
 	return s
 }
 
+// ip is an address of the stage.
+func (s *mailStage) ip(last byte) netip.Addr { return netip.AddrFrom4([4]byte{127, 0, s.net, last}) }
+
+// front is the address of another proxy, which announces clients.
+func (s *mailStage) front() netip.Addr { return s.ip(peerOctet) }
+
 func mailAccountsOf(home string, n int) (list []account) {
 	for i := range n {
 		name := fmt.Sprintf("%s%03d@%s", home, i, mailDomain)
@@ -107,7 +105,7 @@ func mailAccountsOf(home string, n int) (list []account) {
 func (s *mailStage) straight(t *testing.T) {
 	t.Helper()
 	for _, service := range services {
-		r, err := startRelay(mailEntranceIP, s.hosts["stalwart"].at(service))
+		r, err := startRelay(s.ip(proxyOctet), s.hosts["stalwart"].at(service))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -124,7 +122,7 @@ func (s *mailStage) through(t *testing.T, name, text string, listeners []string,
 		t.Fatal(err)
 	}
 	facts["Legacy"], facts["Stalwart"] = s.hosts["legacy"], s.hosts["stalwart"]
-	s.proxy, err = startMailProxy(mailProxyOptions{root: s.root, name: name, binary: binary, text: text, listeners: listeners,
+	s.proxy, err = startMailProxy(mailProxyOptions{root: s.root, name: name, ip: s.ip(proxyOctet), binary: binary, text: text, listeners: listeners,
 		facts: facts, mappings: string(mappings), roots: s.hosts["stalwart"].path("cert.pem")})
 	if err != nil {
 		t.Fatal(err)
@@ -150,7 +148,7 @@ func (s *mailStage) source(v6 bool) netip.Addr {
 		return netip.IPv6Loopback()
 	}
 	s.sources++
-	return netip.AddrFrom4([4]byte{127, 0, byte(11 + s.sources/250), byte(1 + s.sources%250)})
+	return netip.AddrFrom4([4]byte{127, byte(1 + s.sources/250), s.net, byte(1 + s.sources%250)})
 }
 
 // at is where a client from source comes in for an account with that home; entrance is a listener.

@@ -9,7 +9,8 @@ import (
 // TestMailStraight runs the mail suite without mailsplice, so that a case that fails in both tests is the case's own fault.
 func TestMailStraight(t *testing.T) {
 	wanted(t)
-	s := newMailStage(t, 60)
+	t.Parallel()
+	s := newMailStage(t, 10, 60)
 	s.straight(t)
 	defer s.autopsy(t)
 	s.play(t, mailScenes())
@@ -19,10 +20,11 @@ func TestMailStraight(t *testing.T) {
 // TestMailThroughProxy runs it through the real binary with the reference scenario's configuration, and some listeners more.
 func TestMailThroughProxy(t *testing.T) {
 	wanted(t)
-	s := newMailStage(t, 60)
+	t.Parallel()
+	s := newMailStage(t, 11, 60)
 	names := slices.Concat(slices.Collect(maps.Keys(references)), slices.Collect(maps.Keys(behind)), slices.Collect(maps.Keys(told)))
 	s.through(t, "proxy", migrationConf+migrationMoreConf, names,
-		map[string]any{"Down": s.down, "Front": frontIP, "Behind": behind, "Told": told}, mappings(s.accounts))
+		map[string]any{"Down": s.down, "Front": s.front(), "Behind": behind, "Told": told}, mappings(s.accounts))
 	defer s.autopsy(t)
 	s.play(t, mailScenes())
 	s.checkLanes(t)

@@ -23,7 +23,8 @@ type mailHost struct {
 	Name    string
 	Host    string // in its certificate
 	IP      netip.Addr
-	Proxied bool // wants a PROXY header on every connection; else trusts what the proxy announces in the protocol
+	Front   netip.Addr // of relays in front of it, also in its certificate
+	Proxied bool       // wants a PROXY header on every connection; else trusts what the proxy announces in the protocol
 	Dir     string
 	Pin     string // SHA-256 of its certificate
 	Ports   map[string]uint16
@@ -64,7 +65,7 @@ func startMailHost(h *mailHost, root string, accounts []account) error {
 		return err
 	}
 	h.postfix, err = startProgram("Postfix "+h.Name, []string{"MAIL_CONFIG=" + h.path("postfix")},
-		[]string{h.path("log/postfix.start"), h.path("log/maillog")}, postfixMasterProgram, "-s", "-c", h.path("postfix"))
+		[]string{h.path("log/postfix.start"), h.path("log/maillog")}, guarded(postfixMasterProgram, "-s", "-c", h.path("postfix"))...)
 	return err
 }
 
@@ -103,7 +104,7 @@ func (h *mailHost) layOut(accounts []account) error {
 			return err
 		}
 	}
-	cert, key, err := certificate(h.IP, h.Host, ecKey, mailEntranceIP)
+	cert, key, err := certificate(h.IP, h.Host, ecKey, h.Front)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,8 @@ import (
 	_ "embed"
 	"encoding/hex"
 	"fmt"
+	mathrand "math/rand/v2"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -15,12 +17,6 @@ import (
 
 // mailProxyHost is server.hostname of the reference scenario, and the name in the proxy's certificate.
 const mailProxyHost = "mail.example.com"
-
-// The addresses that clients of the mail suite connect to, one for each family.
-var (
-	mailEntranceIP  = netip.MustParseAddr("127.0.10.50")
-	mailEntranceIP6 = netip.IPv6Loopback()
-)
 
 // entrance is where clients come in: a listener, in both families.
 type entrance struct{ v4, v6 netip.AddrPort }
@@ -44,6 +40,7 @@ type mailProxy struct {
 // mailProxyOptions say what is served.
 type mailProxyOptions struct {
 	root, name string
+	ip         netip.Addr // of its listeners, besides ::1
 	binary     string
 	text       string         // template of the configuration
 	listeners  []string       // names in it
@@ -92,16 +89,16 @@ func (p *mailProxy) layOut(o mailProxyOptions) (err error) {
 	if err := os.MkdirAll(p.dir, 0o755); err != nil {
 		return err
 	}
-	if p.admin, err = freePort(mailEntranceIP); err != nil {
+	if p.admin, err = freePort(o.ip); err != nil {
 		return err
 	}
 	bind := map[string]string{}
 	for _, name := range o.listeners {
 		var e entrance
-		if e.v4, err = freePort(mailEntranceIP); err != nil {
+		if e.v4, err = freePort(o.ip); err != nil {
 			return err
 		}
-		if e.v6, err = freePort(mailEntranceIP6); err != nil {
+		if e.v6, err = quietPort(netip.IPv6Loopback()); err != nil {
 			return err
 		}
 		p.listeners[name], bind[name] = e, fmt.Sprintf("%q, %q", e.v4, e.v6)
@@ -115,12 +112,12 @@ func (p *mailProxy) layOut(o mailProxyOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	return p.write(conf.Bytes(), o.mappings)
+	return p.write(o.ip, conf.Bytes(), o.mappings)
 }
 
 // write makes the files that the configuration names.
-func (p *mailProxy) write(conf []byte, mappings string) error {
-	cert, key, err := certificate(mailEntranceIP, mailProxyHost, ecKey, mailEntranceIP6)
+func (p *mailProxy) write(ip netip.Addr, conf []byte, mappings string) error {
+	cert, key, err := certificate(ip, mailProxyHost, ecKey, netip.IPv6Loopback())
 	if err != nil {
 		return err
 	}
@@ -140,6 +137,21 @@ func (p *mailProxy) write(conf []byte, mappings string) error {
 		}
 	}
 	return nil
+}
+
+// quietPort finds a free port that the kernel gives nobody by itself: all stages share ::1, and connect from it.
+func quietPort(ip netip.Addr) (netip.AddrPort, error) {
+	const lowest, ports, tries = 20000, 10000, 100
+	var err error
+	for range tries {
+		at := netip.AddrPortFrom(ip, lowest+uint16(mathrand.IntN(ports)))
+		var l net.Listener
+		if l, err = net.Listen("tcp", at.String()); err == nil {
+			_ = l.Close()
+			return at, nil
+		}
+	}
+	return netip.AddrPort{}, fmt.Errorf("finding a free port on %s: %w", ip, err)
 }
 
 // buildProxy makes the binary unless one is named.

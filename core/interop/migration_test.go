@@ -35,7 +35,8 @@ type migration struct {
 // not at all; then legacy is switched off.
 func TestMigration(t *testing.T) {
 	wanted(t)
-	s := newMailStage(t, 4)
+	t.Parallel()
+	s := newMailStage(t, 13, 4)
 	s.through(t, "proxy", migrationConf, slices.Collect(maps.Keys(references)), map[string]any{}, nil)
 	defer s.autopsy(t)
 	m := &migration{t, s}

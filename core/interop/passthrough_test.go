@@ -26,7 +26,8 @@ var passScenes = []mailScene{
 // PROXY header (SPEC 3.5).
 func TestPassThrough(t *testing.T) {
 	wanted(t)
-	s := newMailStage(t, 20)
+	t.Parallel()
+	s := newMailStage(t, 12, 20)
 	s.straight(t)
 	defer s.autopsy(t)
 	for _, home := range bothMailHomes {

@@ -12,6 +12,12 @@ import (
 // time, and is left out.
 const postfixMasterProgram = "/usr/lib/postfix/sbin/master"
 
+// guarded runs a command below a shell. Should the test die without its cleanup the shell gets the signal and passes it on;
+// Postfix would not, since it changes its user in passing, and the kernel then forgets whom to tell (prctl(2)).
+func guarded(command ...string) []string {
+	return append([]string{"sh", "-c", `"$@" & pid=$!; trap 'kill $pid' TERM; wait $pid; wait $pid`, "guard"}, command...)
+}
+
 // queueDirs are what Postfix expects below its queue directory (postfix-files(5)).
 var queueDirs = []struct {
 	name  string
