@@ -73,6 +73,9 @@ func (b *Bridge) relay(x session, i int) {
 
 // pull reads leg i once and passes on what there was. spent is what was read, more whether the socket may hold more.
 func (b *Bridge) pull(x session, i int) (spent int, more bool) {
+	if p := b.viaPipe(x, i); p != nil {
+		return b.pullPipe(x, i, p)
+	}
 	if x.legs[i].tls != 0 {
 		return b.pullRecords(x, i)
 	}
@@ -96,6 +99,7 @@ func (b *Bridge) pullPlain(x session, i int) (spent int, more bool) {
 		b.inputEnd(x, i)
 		return 0, false
 	}
+	from.filled(n == len(buf))
 	b.deliver(x, 1-i, &batch{moved: n, plain: buf[:n]})
 	return n, n == len(buf) || from.flags&hungUp != 0
 }
@@ -149,6 +153,10 @@ func (b *Bridge) flush(x session, i int) {
 	if l.stash == 0 {
 		return
 	}
+	if p := b.stashes.piped(l.stash); p != nil {
+		b.flushPipe(x, i, p)
+		return
+	}
 	rest := b.stashes.bytes(l.stash)
 	n, err := send(int(l.fd), rest)
 	if err != nil {
@@ -162,6 +170,11 @@ func (b *Bridge) flush(x session, i int) {
 		b.stashes.consume(l.stash, n)
 		return
 	}
+	b.flushed(x, i)
+}
+
+// flushed goes on when the stash of leg i is empty.
+func (b *Bridge) flushed(x session, i int) {
 	b.drop(x, i)
 	b.answer(x, i)
 	b.later(x, 1-i)

@@ -27,7 +27,7 @@ func (p *Proxy) expose() {
 		Evictions: read(func(s route.Stats) float64 { return float64(s.Evictions) }),
 		Entries:   read(func(s route.Stats) float64 { return float64(s.Entries) }),
 	})
-	p.metrics.Descriptors(func() int { return p.engine.OpenFDs() }, func() int { return p.maxFDs })
+	p.metrics.Descriptors(func() int { return p.engine.OpenFDs() + p.engine.PipeFDs() }, func() int { return p.maxFDs })
 	p.exposeCertificates(p.cfg.Load())
 	p.metrics.StoreErrors(storeSource(p.cfg.Load()), read(func(s route.Stats) float64 { return float64(s.StoreErrors) }))
 }

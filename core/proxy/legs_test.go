@@ -50,6 +50,14 @@ func (l legs) lane() string {
 	return "record"
 }
 
+// bulkLane is where a session is that has moved much.
+func (l legs) bulkLane() string {
+	if l.lane() == "plain" {
+		return "splice"
+	}
+	return l.lane()
+}
+
 // transport is what the backend is told of the client's leg.
 func (l legs) transport() string {
 	if l.listener == "plain" {

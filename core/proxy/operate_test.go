@@ -214,3 +214,27 @@ func TestMetricsListener(t *testing.T) {
 		t.Errorf("got %d, %.300s", resp.StatusCode, buf[:n])
 	}
 }
+
+// A session's lane follows what it moves, in GET /connections and in the metrics, and no session is counted twice.
+func TestLaneOfBulk(t *testing.T) {
+	r := newRig(t, stage{})
+	c := r.login("alice")
+	before, after := mode.lane(), mode.bulkLane()
+	series := func(lane string) string { return `sessions{protocol="imap",destination="legacy",lane="` + lane + `"}` }
+	if got := r.metric(series(before)); got != 1 {
+		t.Errorf("sessions in lane %q before: got %d, want 1", before, got)
+	}
+	r.await("the lane "+after, func() bool {
+		if err := c.Source(4<<20, 1, mailfake.Pace{}); err != nil {
+			t.Fatal(err)
+		}
+		return r.metric(series(after)) == 1
+	})
+	if got := r.metric(series(before)); before != after && got != 0 {
+		t.Errorf("sessions in lane %q afterwards: got %d, want 0", before, got)
+	}
+	list := r.must("GET", "/connections")["connections"].([]any)
+	if got := list[0].(map[string]any)["lane"]; got != after || r.proxy.sessions.Counts().Joined != 1 {
+		t.Errorf("got lane %v of %d sessions, want %q", got, r.proxy.sessions.Counts().Joined, after)
+	}
+}

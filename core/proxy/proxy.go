@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"mailsplice/core/admin"
+	"mailsplice/core/bridge"
 	"mailsplice/core/config"
 	"mailsplice/core/dial"
 	"mailsplice/core/engine"
@@ -175,14 +176,14 @@ func (p *Proxy) warnDescriptors(cfg *config.Config, limit int) {
 	}
 }
 
-// Descriptors is how many open files cfg may need: two for every connection, one for every one not authenticated, and
-// 256 for the rest.
+// Descriptors is how many open files cfg may need: two for every connection, one for every one not authenticated, two for
+// every pipe, and 256 for the rest.
 func Descriptors(cfg *config.Config) int {
 	connections := 0
 	for _, l := range cfg.Listeners {
 		connections += l.MaxConnections
 	}
-	return 2*connections + cfg.Server.MaxPreauth + 256
+	return 2*connections + cfg.Server.MaxPreauth + 2*bridge.MaxPipes + 256
 }
 
 func (p *Proxy) serveMetrics() {

@@ -33,7 +33,8 @@ func newLobby(s *Sessions, l *engine.Loop) *lobby {
 	b := &lobby{s: s, loop: l, slab: engine.NewSlab[record]()}
 	b.kind = l.Register(b)
 	limits := s.policy.Load().Limits
-	b.bridge = bridge.New(l, bridge.Options{Idle: limits.BridgeIdle, HalfClosed: limits.HalfClosed, Stash: s.stash, Ended: b.ended})
+	b.bridge = bridge.New(l, bridge.Options{Idle: limits.BridgeIdle, HalfClosed: limits.HalfClosed, Stash: s.stash, Pipes: s.pipes,
+		Ended: b.ended, Moved: b.moved})
 	return b
 }
 
@@ -338,6 +339,18 @@ func (b *lobby) drain() {
 func (b *lobby) kickAll() {
 	b.drain()
 	b.slab.Each(func(_, _ uint32, rec *record) { b.bridge.Kick(rec.bridge) })
+}
+
+// moved is called by the bridge when a joined session has reached another lane.
+func (b *lobby) moved(tag uint64, to bridge.Lane) {
+	rec := b.slab.Of(engine.Token(tag))
+	if rec == nil {
+		return
+	}
+	n := &b.s.home(rec.dest).joined[rec.protocol]
+	n[to].Add(1) // first: a session must never be missing from the sum
+	n[rec.lane].Add(-1)
+	rec.lane = to
 }
 
 // ended is called by the bridge when a joined session is over.

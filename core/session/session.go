@@ -69,6 +69,7 @@ type Sessions struct {
 	o        Options
 	lobbies  []*lobby
 	stash    *bridge.Budget
+	pipes    *bridge.Pipes
 	prefix   string // of session ids; random, so that ids of two processes differ
 	registry *registry
 	holds    holds
@@ -104,7 +105,7 @@ type Sessions struct {
 
 // New registers with every loop of the engine.
 func New(o Options) (*Sessions, error) {
-	s := &Sessions{o: o, stash: bridge.NewBudget(o.Policy.Limits.StashBytes), storms: newStorms(), registry: newRegistry(),
+	s := &Sessions{o: o, stash: bridge.NewBudget(o.Policy.Limits.StashBytes), storms: newStorms(), pipes: bridge.NewPipes(bridge.MaxPipes), registry: newRegistry(),
 		connections: limits.NewConnections(o.Policy.Limits.SessionsPerIP), delays: limits.NewDelays(time.Now), gates: map[string]*gate{}}
 	s.homes.Store(new([]*home))
 	for p := range protocols {
