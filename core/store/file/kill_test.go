@@ -22,8 +22,8 @@ const (
 	fromWrite = "MAILSPLICE_TEST_FROM_WRITE"
 )
 
-// change is the nth write of the process: mappings come, change and go, by themselves and many at once.
-func change(n int) map[string]string {
+// mutation is the nth write of the process: mappings come, change and go, by themselves and many at once.
+func mutation(n int) map[string]string {
 	name := func(i int) string { return fmt.Sprintf("user%03d@example.org", i%97) }
 	switch {
 	case n%11 == 10:
@@ -46,7 +46,7 @@ func writeForever(path string) error {
 	}
 	n, err := strconv.Atoi(os.Getenv(fromWrite))
 	for ; err == nil; n++ {
-		c := change(n)
+		c := mutation(n)
 		if len(c) > 1 {
 			err = s.Apply(ctx, c)
 		} else {
@@ -110,7 +110,7 @@ func TestKilledWriter(t *testing.T) {
 	write(t, path, head)
 	state, next, inTheMiddle := map[string]string{}, 0, 0
 	apply := func(n int) {
-		for identifier, destination := range change(n) {
+		for identifier, destination := range mutation(n) {
 			if destination == "" {
 				delete(state, identifier)
 			} else {
