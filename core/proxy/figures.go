@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"runtime/debug"
 	"time"
 
 	"mailsplice/core/admin"
@@ -57,6 +58,7 @@ func (p *Proxy) tick() {
 	lag, figures := time.NewTicker(lagEvery), time.NewTicker(figuresEvery)
 	defer lag.Stop()
 	defer figures.Stop()
+	var calm quiet
 	for {
 		select {
 		case <-p.stop:
@@ -67,6 +69,9 @@ func (p *Proxy) tick() {
 			}
 		case <-figures.C:
 			s := p.stats()
+			if calm.due(s.CacheHits + s.CacheMisses) {
+				debug.FreeOSMemory()
+			}
 			p.logger.Info("metrics", logx.CacheHits, s.CacheHits, logx.CacheMisses, s.CacheMisses, logx.HitRatePct, s.HitRatePct(),
 				logx.ActiveConnections, s.Connections)
 		}
