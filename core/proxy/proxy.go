@@ -218,7 +218,7 @@ func (p *Proxy) serveAdmin() {
 // Addr is the first bound address of a listener, which tells the port when 0 was asked for.
 func (p *Proxy) Addr(listener string) netip.AddrPort {
 	for _, e := range p.entries() {
-		if e.name == listener {
+		if e.serve.Load().name == listener {
 			return e.ln.Addr()
 		}
 	}
