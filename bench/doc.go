@@ -5,7 +5,7 @@
 //	go run ./bench ping -sessions 200 -for 5s -repeat 3
 //	go run ./bench login -keys ecdsa -json login.json
 //	go run ./bench idle -client-leg plain -backend-leg plain
-//	go run ./bench idle -sessions 20000,100000 -processes 12 -clients 7 -backends 7 -proxies mailsplice
+//	go run ./bench idle -sessions 20000,100000 -processes 12 -clients 8 -backends 8 -proxies mailsplice
 //	go run ./bench compare                               # login, ping, bulk and idle on every proxy that is installed
 //	go run ./bench show bench/results/*.json             # tables and charts of what was stored
 //
