@@ -78,9 +78,10 @@ func (t *pipes) take() *pipe {
 	return &pipe{Pipe: made}
 }
 
-// give takes a pipe back. One that is not empty is closed with what it holds.
+// give takes a pipe back. One that is not empty is closed with what it holds; and when there can be no more, a loop keeps one
+// at most, so that none starves another.
 func (t *pipes) give(p *pipe) {
-	if p.held == 0 {
+	if p.held == 0 && (len(t.free) == 0 || t.shared.made.Load() < t.shared.limit) {
 		t.free = append(t.free, p)
 		return
 	}

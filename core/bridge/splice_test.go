@@ -187,16 +187,16 @@ func (s *peers) lane() (lane Lane) {
 func TestNoPipeLeft(t *testing.T) {
 	r := newRig(t, rigOptions{lanes: spliced, pipes: 2})
 	s1, before1, text1 := r.held(t, 0)
-	s2, _, _ := r.held(t, 1)
+	s2, _, _ := r.held(t, 0)
 	if got := r.pipes.Open(); got != 2 {
 		t.Fatalf("pipes: got %d, want 2", got)
 	}
-	s := r.joinLegs(1, r.unix(), r.unix(), Join{})
+	s := r.joinLegs(0, r.unix(), r.unix(), Join{})
 	exchange(t, s.backend, s.client, randomText(100000))
 	if s.lane() != LanePlain {
 		t.Errorf("lane without a pipe: got %v", s.lane())
 	}
-	s2.client.Close() // its pipe, which is not empty, makes room for another loop's
+	s2.client.Close() // its pipe, which is not empty, makes room for another
 	r.waitEnd(s2.tag, ClientReset)
 	wantNext(t, s1.client, before1+text1)
 	exchange(t, s.backend, s.client, randomText(100000))
