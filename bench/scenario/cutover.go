@@ -82,7 +82,7 @@ func moveAndFollow(ctx context.Context, s *stage.Stage, m stage.Mover, o cutover
 
 func moveShare(ctx context.Context, m stage.Mover, w int, o cutoverOptions) error {
 	for i := w; i < o.accounts; i += o.atOnce {
-		if err := m.Move(ctx, load.Account(i), 1); err != nil {
+		if err := m.Move(ctx, load.Account(i), 0, 1); err != nil {
 			return err
 		}
 	}

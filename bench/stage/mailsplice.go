@@ -226,30 +226,35 @@ func (p *mailspliceProcess) goroutines(ctx context.Context) (n int, ok bool) {
 
 // Mover is a proxy that can move an account and end its sessions while people work.
 type Mover interface {
-	// Move sends the account's logins to another backend from now on, and ends its sessions.
-	Move(ctx context.Context, account string, backend int) error
+	// Move sends the account's logins from one backend to another from now on, and ends its sessions at the former.
+	Move(ctx context.Context, account string, from, to int) error
 }
 
 // Move implements Mover. Every process has a mapping of its own: a session must not end before all of them are changed, since
-// it comes back to any of them.
-func (a *mailspliceProxy) Move(ctx context.Context, account string, backend int) error {
-	kicks := []string{"true"}
-	if len(a.processes) > 1 {
-		kicks = []string{"false", "true"}
+// it comes back to any of them; and only those at the old backend end, not what has just come back.
+func (a *mailspliceProxy) Move(ctx context.Context, account string, from, to int) error {
+	put := url.Values{"identifier": {account}, "destination": {BackendName(to)}}
+	kick := url.Values{"identifier": {account}, "destination": {BackendName(from)}}
+	if len(a.processes) == 1 {
+		put.Set("kick", "true")
+		return a.processes[0].order(ctx, http.MethodPut, "/mappings", put)
 	}
-	for _, kick := range kicks {
-		for _, p := range a.processes {
-			if err := p.move(ctx, account, backend, kick); err != nil {
-				return err
-			}
+	for _, p := range a.processes {
+		if err := p.order(ctx, http.MethodPut, "/mappings", put); err != nil {
+			return err
+		}
+	}
+	for _, p := range a.processes {
+		if err := p.order(ctx, http.MethodPost, "/connections/kick", kick); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func (p *mailspliceProcess) move(ctx context.Context, account string, backend int, kick string) error {
-	body, err := p.call(ctx, http.MethodPut, "/mappings",
-		url.Values{"identifier": {account}, "destination": {BackendName(backend)}, "kick": {kick}})
+// order is a call whose answer says nothing that its status does not.
+func (p *mailspliceProcess) order(ctx context.Context, method, path string, query url.Values) error {
+	body, err := p.call(ctx, method, path, query)
 	if err != nil {
 		return err
 	}
