@@ -213,7 +213,7 @@ func noops(n int) string {
 // A hung destination takes its share of logins and not one more; the others are served (DESIGN 5).
 func TestHungDestination(t *testing.T) {
 	const most = 1024 // logins in flight at one destination
-	r := newRig(t, stage{server: `backend_timeout = "60s"`, mappings: "nina new\n", onLegacy: mailfake.Options{Hooks: mailfake.Hooks{mailfake.OnGreeting: mailfake.Hang()}}})
+	r := newRig(t, stage{server: `backend_timeout = "5m"`, mappings: "nina new\n", onLegacy: mailfake.Options{Hooks: mailfake.Hooks{mailfake.OnGreeting: mailfake.Hang()}}})
 	for range most {
 		if err := r.dial().Send("a LOGIN alice " + password); err != nil {
 			t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"mailsplice/core/config"
@@ -144,7 +145,8 @@ func TestReloadStorm(t *testing.T) {
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	var failed sync.Map
-	for i := range 4 {
+	var ended [4]atomic.Int32 // logins of each client
+	for i := range ended {
 		wg.Go(func() { // until stop
 			for n := 0; ; n++ {
 				select {
@@ -165,6 +167,7 @@ func TestReloadStorm(t *testing.T) {
 				if err != nil {
 					failed.Store(fmt.Sprint(i, ".", n), err)
 				}
+				ended[i].Add(1)
 			}
 		})
 	}
@@ -172,10 +175,12 @@ func TestReloadStorm(t *testing.T) {
 	for i := range 100 { // a hundred times faster than reloads ever come
 		r.mustRewrite(fmt.Sprintf("proxy_ttl = %d", 5+i%2), fmt.Sprintf("proxy_ttl = %d", 6-i%2))
 		switch i % 20 {
-		case 5: // all accounts move: more often than three times within a login they may not
+		case 5: // all accounts move: more often than three times within a login they may not, however slow it is
 			r.mustRewrite(`default_destination = "legacy"`, `default_destination = "new"`)
+			r.awaitLogins(&ended)
 		case 15:
 			r.mustRewrite(`default_destination = "new"`, `default_destination = "legacy"`)
+			r.awaitLogins(&ended)
 		case 0: // another store and cache
 			r.mustRewrite("source = \"file\"", "source = \"file\"\nnormalize = \"lowercase\"")
 		case 10:
@@ -187,6 +192,14 @@ func TestReloadStorm(t *testing.T) {
 	failed.Range(func(k, v any) bool { t.Errorf("login %v: %v", k, v); return true })
 	if got := r.legacy.Counts().Accepted + r.new.Counts().Accepted - began; got < 20 {
 		t.Errorf("logins during the storm: got %d, want many", got)
+	}
+}
+
+// awaitLogins waits until no client is in a login that it is in now.
+func (r *rig) awaitLogins(ended *[4]atomic.Int32) {
+	for i := range ended {
+		n := ended[i].Load()
+		r.await("the end of a login", func() bool { return ended[i].Load() > n })
 	}
 }
 
