@@ -26,6 +26,8 @@ type Engine struct {
 	log   *slog.Logger
 	fds   descriptors
 
+	listened atomic.Uint32 // listeners so far
+
 	started bool // set by Start and Stop, which have one caller
 
 	spareMu sync.Mutex

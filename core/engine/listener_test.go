@@ -148,7 +148,7 @@ func TestAcceptPlacesOnTheEmptiestLoop(t *testing.T) {
 	}
 }
 
-// One level-triggered socket in all loops with EPOLLEXCLUSIVE loses no connection, however many come at once.
+// One level-triggered socket in several loops loses no connection, however many come at once.
 func TestAcceptLosesNobody(t *testing.T) {
 	r := startRig(t, 4)
 	g := &greeter{}
@@ -189,7 +189,7 @@ func greeted(to netip.AddrPort) error {
 	return nil
 }
 
-// A loop that stands still does not swallow the wake-up for a newcomer (EPOLLEXCLUSIVE).
+// A loop that stands still does not keep newcomers waiting.
 func TestAcceptGoesOnBesideAPausedLoop(t *testing.T) {
 	r := startRig(t, 2)
 	g := &greeter{}
