@@ -159,14 +159,10 @@ func zoneID(zone string) (uint32, error) {
 
 // checkSelf notices a socket that is connected to itself: to a port of the ephemeral range on this host where nobody
 // listens, TCP's simultaneous open may succeed. That is nobody listening.
-func checkSelf(fd int) error {
+func checkSelf(fd int, peer unix.Sockaddr) error {
 	local, err := unix.Getsockname(fd)
 	if err != nil {
 		return os.NewSyscallError("getsockname", err)
-	}
-	peer, err := unix.Getpeername(fd)
-	if err != nil {
-		return os.NewSyscallError("getpeername", err)
 	}
 	if endpoint(local) == endpoint(peer) {
 		return os.NewSyscallError("connect", unix.ECONNREFUSED)

@@ -73,6 +73,7 @@ func (e *Engine) Listen(o ListenOptions) (*Listener, error) {
 		unix.Close(fd)
 		return nil, fmt.Errorf("asking the address of %v: %w", o.Addr, err)
 	}
+	TuneSocket(fd)
 	ln := &Listener{o: o, e: e, loops: e.watching(), fd: fd, addr: addrPort(sa), done: make(chan struct{})}
 	ln.left.Store(int32(len(ln.loops)))
 	for _, l := range ln.loops {
@@ -248,10 +249,11 @@ func (a *acceptor) one(ln *Listener) error {
 	}
 	e.fds.opened(1)
 	e.fds.pending.Add(1)
-	TuneSocket(fd)
 	c := Accepted{FD: fd, Client: addrPort(sa), Local: ln.addr}
-	if local, err := unix.Getsockname(fd); err == nil {
-		c.Local = addrPort(local)
+	if ln.addr.Addr().IsUnspecified() {
+		if local, err := unix.Getsockname(fd); err == nil {
+			c.Local = addrPort(local)
+		}
 	}
 	l := e.place()
 	l.load.Add(1)
