@@ -112,7 +112,7 @@ func (b *lobby) shake(t engine.Token, rec *record) {
 	h.park = park
 	rec.phase = handshaking
 	b.talks.of(rec.talk).shake = h
-	if !b.s.launch(h.run) {
+	if !b.s.crew.start(h.run) {
 		b.s.handshakes.Add(-1)
 		h.err = errClosing
 		b.shaken(t, rec, h)

@@ -70,7 +70,7 @@ func (b *lobby) decide(t engine.Token, rec *record, m *decision) {
 	accepted := out.verdict.Outcome == dialog.Accepted
 	if accepted && !b.s.registry.join(a.ticket, out.gen, out.dest.index) {
 		out.close()
-		if a.rounds < maxRounds && b.s.launch(a.run) {
+		if a.rounds < maxRounds && b.s.crew.start(a.run) {
 			return
 		}
 		out.verdict, accepted = unavailable, false
