@@ -52,7 +52,13 @@ type epoll struct {
 	file *os.File // of fd, for its place in Go's poller
 	conn syscall.RawConn
 
-	end   int64       // the deadline that file has, in the loop's time; 0: none, or one in the past
+	// owned by the loop
+	end  int64 // the deadline that file has, in the loop's time; 0: none, or one in the past
+	look func(uintptr) bool
+	room int // argument of look
+	n    int // results of look
+	err  error
+
 	woken atomic.Bool // by wake, since the last wait
 }
 
@@ -74,6 +80,7 @@ func newEpoll() (*epoll, error) {
 		p.file.Close()
 		return nil, fmt.Errorf("watching epoll: %w", err)
 	}
+	p.look = p.found // once: a function made for each sleep would be garbage
 	return p, nil
 }
 
@@ -126,16 +133,23 @@ func (p *epoll) sleep(room int, until int64) (n int, err error) {
 		p.end = 0
 		return p.poll(room)
 	}
-	failed := p.conn.Read(func(uintptr) bool {
-		n, err = p.poll(room)
-		return n > 0 || err != nil
-	})
-	if errors.Is(failed, os.ErrDeadlineExceeded) {
+	p.room, p.n, p.err = room, 0, nil
+	failed := p.conn.Read(p.look)
+	switch {
+	case errors.Is(failed, os.ErrDeadlineExceeded):
 		p.end = 0
 		p.woken.Store(false)
 		return p.poll(room)
+	case failed != nil:
+		return 0, failed
 	}
-	return n, errors.Join(err, failed)
+	return p.n, p.err
+}
+
+// found tells Go's poller whether there is anything to wake up for.
+func (p *epoll) found(uintptr) bool {
+	p.n, p.err = p.poll(p.room)
+	return p.n > 0 || p.err != nil
 }
 
 // endBy sees to it that the next sleep ends in time. An earlier deadline stays: sleep may return early.

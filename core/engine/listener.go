@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"sync/atomic"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -235,7 +236,7 @@ func (a *acceptor) Ready(t Token, _ Ready) {
 
 // one accepts one connection and places it.
 func (a *acceptor) one(ln *Listener) error {
-	fd, sa, err := unix.Accept4(ln.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+	fd, sa, err := syscall.Accept4(ln.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC) // x/sys/unix asks the socket twice
 	if err != nil {
 		return err
 	}
@@ -249,7 +250,7 @@ func (a *acceptor) one(ln *Listener) error {
 	}
 	e.fds.opened(1)
 	e.fds.pending.Add(1)
-	c := Accepted{FD: fd, Client: addrPort(sa), Local: ln.addr}
+	c := Accepted{FD: fd, Client: peerAddrPort(sa), Local: ln.addr}
 	if ln.addr.Addr().IsUnspecified() {
 		if local, err := unix.Getsockname(fd); err == nil {
 			c.Local = addrPort(local)

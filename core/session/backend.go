@@ -8,10 +8,10 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/valyala/bytebufferpool"
-	"golang.org/x/sys/unix"
 
 	"mailsplice/core/dial"
 	"mailsplice/core/engine"
@@ -227,14 +227,14 @@ func (c *conversation) run() (*dialog.Verdict, error) {
 
 // localAddr is our end of a connection; invalid if the kernel does not say.
 func localAddr(fd int) netip.Addr {
-	sa, err := unix.Getsockname(fd)
+	sa, err := syscall.Getsockname(fd)
 	if err != nil {
 		return netip.Addr{}
 	}
 	switch sa := sa.(type) {
-	case *unix.SockaddrInet4:
+	case *syscall.SockaddrInet4:
 		return netip.AddrFrom4(sa.Addr)
-	case *unix.SockaddrInet6:
+	case *syscall.SockaddrInet6:
 		return netip.AddrFrom16(sa.Addr).Unmap()
 	}
 	return netip.Addr{}

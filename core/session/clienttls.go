@@ -37,6 +37,7 @@ type handshake struct {
 	config *tlsx.ServerConfig
 	park   *engine.Park // owns the descriptor until Deliver
 	until  time.Time
+	seen   engine.Ready // meanwhile; the loop's
 
 	taken *tlsx.Taken
 	err   error
@@ -56,6 +57,12 @@ func (h *handshake) run() {
 	start := time.Now()
 	h.taken, h.err = h.config.Handshake(h.park, h.until)
 	s.o.Metrics.Phase(metrics.PhaseTLS, time.Since(start))
+}
+
+// noticed passes on what the loop hears of the descriptor.
+func (h *handshake) noticed(r engine.Ready) {
+	h.seen |= r
+	h.park.Notice(r)
 }
 
 // Drop closes the connection: its session has ended, or the loop has stopped.
@@ -151,7 +158,14 @@ func (b *lobby) encrypted(t engine.Token, rec *record, tk *talk, h *handshake) e
 	if h.taken.Conn == nil {
 		tk.tls.leg = h.taken.Leg
 		h.taken.Leg.Wipe()
-		return b.loop.Rewatch(h.park.Detach(), t)
+		fd := h.park.Detach()
+		if h.seen&(engine.HangUp|engine.Gone) != 0 { // so that it is heard of again
+			return b.loop.Rewatch(fd, t)
+		}
+		return nil
+	}
+	if err := h.park.Keep(); err != nil {
+		return err
 	}
 	end, err := b.s.ferry(b.loop, h.taken.Conn, h.park)
 	if err != nil {

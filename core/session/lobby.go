@@ -48,6 +48,8 @@ func (b *lobby) Ready(t engine.Token, r engine.Ready) {
 		b.header(t, rec, r)
 	case awaiting:
 		b.hello(t, rec, r)
+	case handshaking:
+		tk.shake.noticed(r)
 	case preauth:
 		b.pump(t, rec, tk)
 	case loggingIn:
