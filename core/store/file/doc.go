@@ -5,7 +5,8 @@
 //	alice@example.org	new
 //	bob@example.org	new
 //
-// A Store holds the whole file in memory; look-ups never touch the disk. A write replaces the file as a whole (temporary
+// A Store holds the whole file in memory, as it is written: sorted lines in pieces of 4 KiB, in which look-ups search. They
+// never touch the disk. Writers that come while another writes share the next rewrite. A write replaces the file as a whole (temporary
 // file in the same folder, fsync, rename, fsync of the folder: SPEC 8) before memory changes, so that an acknowledged
 // write survives a crash and no reader sees half a file. Edits that somebody else made since the last reading are read in
 // before the write and kept; one made in the instant between that reading and the rename is noticed up to the rename

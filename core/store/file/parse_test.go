@@ -3,6 +3,7 @@ package file
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -144,9 +145,9 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		rules := Rules{Normalize: strings.ToLower, Separators: []string{"%"}}
 		c := parse(text, rules)
-		s := &Store{mappings: table(c), head: c.Head}
-		if len(s.mappings) != len(c.Entries) {
-			t.Fatalf("%d entries, %d identifiers", len(c.Entries), len(s.mappings))
+		s := storeOf(c)
+		if n := len(maps.Collect(mappingsOf(s.mappings.Load()))); n != len(c.Entries) {
+			t.Fatalf("%d entries, %d identifiers", len(c.Entries), n)
 		}
 		lines := strings.Count(text, "\n") + 1
 		for _, e := range c.Entries {
@@ -158,12 +159,19 @@ func FuzzParse(f *testing.F) {
 			return // such a file is never rewritten
 		}
 		again := parse(written(s), rules)
-		if added, changed, removed := diff(s.mappings, table(again)); len(added)+len(changed)+len(removed) > 0 {
+		if added, changed, removed := diff(s.mappings.Load(), newTable(again.Entries)); len(added)+len(changed)+len(removed) > 0 {
 			t.Fatalf("rewritten file differs: added %q, changed %q, removed %q", added, changed, removed)
 		}
-		third := parse(written(&Store{mappings: table(again), head: again.Head}), rules)
+		third := parse(written(storeOf(again)), rules)
 		if third.Head != again.Head {
 			t.Fatalf("head %q becomes %q", again.Head, third.Head)
 		}
 	})
+}
+
+// storeOf is a store of what was read, without a file.
+func storeOf(c *Contents) *Store {
+	s := &Store{head: c.Head}
+	s.mappings.Store(newTable(c.Entries))
+	return s
 }

@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"os"
-	"slices"
 	"strings"
-	"sync"
+	"sync/atomic"
 )
 
 // errDestination is a destination that a reading would not give back as it was written.
@@ -32,14 +30,16 @@ type Store struct {
 	log    *slog.Logger
 	notify func(identifiers []string)
 
-	// writing serialises Put, Delete and Reload, and guards the three below.
+	waiting queue // writes that somebody is to do
+
+	// writing serialises writes and Reload, and guards the four below.
 	writing chan struct{}
 	seen    identity // of the file that mappings and head come from
+	ours    bool     // the file is what we wrote, to the byte: head and mappings
 	head    string
 	swept   bool // leftovers of earlier processes were looked for
 
-	mu       sync.RWMutex
-	mappings map[string]string // guarded by mu; written only by whoever holds writing too
+	mappings atomic.Pointer[table] // changed only by whoever holds writing
 }
 
 // Open reads the file, which must exist and may be empty. Any bad line is an error; all of them are reported, as errors
@@ -53,7 +53,8 @@ func Open(path string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening mapping file: %w", err)
 	}
-	s.mappings, s.head, s.seen = table(c), c.Head, id
+	s.mappings.Store(newTable(c.Entries))
+	s.head, s.seen = c.Head, id
 	return s, nil
 }
 
@@ -62,22 +63,18 @@ func (s *Store) Notify(changed func(identifiers []string)) { s.notify = changed 
 
 // Lookup finds a normalised identifier in memory. It does not fail.
 func (s *Store) Lookup(_ context.Context, identifier string) (destination string, found bool, err error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	destination, found = s.mappings[identifier]
+	destination, found = s.mappings.Load().find(identifier)
 	return destination, found, nil
 }
 
 // All calls yield with every mapping, as they are now, in the order of identifiers, and ends with its error.
 func (s *Store) All(ctx context.Context, yield func(identifier, destination string) error) error {
-	s.mu.RLock()
-	mappings := maps.Clone(s.mappings) // whoever takes them may be slow
-	s.mu.RUnlock()
-	for _, identifier := range slices.Sorted(maps.Keys(mappings)) {
+	t := s.mappings.Load()
+	for l := range t.lines() {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if err := yield(identifier, mappings[identifier]); err != nil {
+		if err := yield(string(l.identifier()), t.names[string(l.destination())]); err != nil {
 			return err
 		}
 	}
@@ -86,9 +83,7 @@ func (s *Store) All(ctx context.Context, yield func(identifier, destination stri
 
 // Len is the number of mappings.
 func (s *Store) Len() int {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return len(s.mappings)
+	return s.mappings.Load().n
 }
 
 // Reload reads the file again, all or nothing: with a bad line nothing changes, and all of them are reported as errors of
@@ -108,11 +103,10 @@ func (s *Store) Reload(ctx context.Context) (added, changed, removed []string, e
 
 // adopt puts what was read in place of what is known and tells the difference. The caller holds writing.
 func (s *Store) adopt(c *Contents, id identity) (added, changed, removed []string) {
-	next := table(c)
-	added, changed, removed = diff(s.mappings, next)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.mappings, s.head, s.seen = next, c.Head, id
+	next := newTable(c.Entries)
+	added, changed, removed = diff(s.mappings.Load(), next)
+	s.mappings.Store(next)
+	s.head, s.seen, s.ours = c.Head, id, false
 	return added, changed, removed
 }
 
@@ -172,32 +166,6 @@ func (s *Store) lock(ctx context.Context) error {
 }
 
 func (s *Store) unlock() { <-s.writing }
-
-func table(c *Contents) map[string]string {
-	m := make(map[string]string, len(c.Entries))
-	for _, e := range c.Entries {
-		m[e.Identifier] = e.Destination
-	}
-	return m
-}
-
-func diff(before, after map[string]string) (added, changed, removed []string) {
-	for identifier, destination := range after {
-		old, known := before[identifier]
-		switch {
-		case !known:
-			added = append(added, identifier)
-		case old != destination:
-			changed = append(changed, identifier)
-		}
-	}
-	for identifier := range before {
-		if _, still := after[identifier]; !still {
-			removed = append(removed, identifier)
-		}
-	}
-	return added, changed, removed
-}
 
 // storable refuses what a reading would not give back as it was written. An empty destination is a removal.
 func storable(identifier, destination string) error {

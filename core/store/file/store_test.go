@@ -1,7 +1,6 @@
 package file
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -9,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -25,11 +25,7 @@ var ctx = context.Background()
 
 // written is what a rewrite that changes nothing writes.
 func written(s *Store) string {
-	var b bytes.Buffer
-	w := bufio.NewWriter(&b)
-	s.format(w, nil)
-	w.Flush()
-	return b.String()
+	return string(bytes.Join(s.text(s.mappings.Load()), nil))
 }
 
 // open makes a file with the text and opens it.
@@ -413,9 +409,45 @@ func TestUnchangedFileIsNotReadAgain(t *testing.T) {
 	if err := s.Put(ctx, "alice", "new"); err != nil || reads != 0 {
 		t.Errorf("got %v after %d reads, want none", err, reads)
 	}
-	if err := s.Put(ctx, "carol", "new"); err != nil || reads == 0 {
-		t.Errorf("just changed: got %v after %d reads, want one", err, reads)
+	if err := s.Put(ctx, "carol", "new"); err != nil || reads != 0 {
+		t.Errorf("just written by us: got %v after %d reads, want none", err, reads)
 	}
+}
+
+// A file that shows no change may have been changed all the same while its clock stood still: what we wrote a moment ago
+// is compared, what others wrote is read.
+func TestEditThatDoesNotShow(t *testing.T) {
+	for _, first := range []string{"ours", "theirs"} {
+		s, path := open(t, "bob old\n", Rules{})
+		if first == "ours" {
+			if err := s.Put(ctx, "alice", "new"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		text := content(t, path)
+		for i, edited := range []string{strings.Replace(text, "old", "two", 1), strings.TrimSuffix(text, "\n"), text + "dave new\n"} {
+			write(t, path, edited)
+			s.seen = must(identify(os.Stat(path)))
+			s.seen.recent = true
+			if err := s.Put(ctx, "carol", fmt.Sprint("c", i)); err != nil {
+				t.Fatal(err)
+			}
+			want := fmt.Sprintf("bob\t%s\ncarol\tc%d\n", []string{"two", "old", "old"}[i], i) + []string{"", "", "dave\tnew\n"}[i]
+			if got := content(t, path); strings.TrimPrefix(got, "alice\tnew\n") != want {
+				t.Errorf("%s, edit %d: got %q, want %q", first, i, got, want)
+			}
+			if first == "theirs" {
+				s, path = open(t, text, Rules{})
+			}
+		}
+	}
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
 }
 
 func TestConcurrentWrites(t *testing.T) {
@@ -435,6 +467,48 @@ func TestConcurrentWrites(t *testing.T) {
 	again, err := Open(path, Options{})
 	if err != nil || again.Len() != 64 || s.Len() != 64 {
 		t.Errorf("got %d in the file, %d in memory, %v; want 64", again.Len(), s.Len(), err)
+	}
+}
+
+// Writers that come while somebody writes share one rewrite, in the order in which they came.
+func TestWritesShareARewrite(t *testing.T) {
+	s, path := open(t, "zoe old\n", Rules{})
+	s.writing <- struct{}{} // somebody writes
+	const writers = 32
+	var existed [writers]bool
+	var wg sync.WaitGroup
+	for i := range writers {
+		wg.Go(func() {
+			var err error
+			if i%2 == 0 {
+				err = s.Put(ctx, fmt.Sprintf("user%02d", i), "new")
+			} else {
+				existed[i], err = s.Delete(ctx, "zoe")
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+		for waits := 0; waits <= i; { // so that their order is known
+			s.waiting.mu.Lock()
+			waits = len(s.waiting.list)
+			s.waiting.mu.Unlock()
+			runtime.Gosched()
+		}
+	}
+	before := must(os.Stat(path))
+	s.unlock()
+	wg.Wait()
+	if after := must(os.Stat(path)); os.SameFile(before, after) || s.Len() != writers/2 {
+		t.Errorf("the file was not written, or %d mappings are left, want %d", s.Len(), writers/2)
+	}
+	for i, e := range existed {
+		if want := i == 1; e != want {
+			t.Errorf("writer %d was told that zoe existed: %v, want %v", i, e, want)
+		}
+	}
+	if again := must(Open(path, Options{})); again.Len() != writers/2 || s.waiting.list != nil {
+		t.Errorf("%d mappings in the file, want %d; %d writes wait", again.Len(), writers/2, len(s.waiting.list))
 	}
 }
 

@@ -1,11 +1,9 @@
 package file
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -41,7 +39,7 @@ func (s *Store) Put(ctx context.Context, identifier, destination string) error {
 
 // Delete removes a mapping and tells whether there was one.
 func (s *Store) Delete(ctx context.Context, identifier string) (existed bool, err error) {
-	n, err := s.modify(ctx, map[string]string{s.normalize(identifier): ""})
+	n, err := s.modify(ctx, []change{{identifier: s.normalize(identifier)}})
 	return n > 0, err
 }
 
@@ -56,7 +54,12 @@ func (s *Store) Apply(ctx context.Context, changes map[string]string) error {
 		}
 		normal[identifier] = destination
 	}
-	_, err := s.modify(ctx, normal)
+	list := make([]change, 0, len(normal))
+	for identifier, destination := range normal {
+		list = append(list, change{identifier, destination})
+	}
+	slices.SortFunc(list, func(a, b change) int { return strings.Compare(a.identifier, b.identifier) })
+	_, err := s.modify(ctx, list)
 	return err
 }
 
@@ -67,55 +70,62 @@ func (s *Store) normalize(identifier string) string {
 	return s.rules.Normalize(identifier)
 }
 
-// modify makes the changes in the file and then in memory, and tells how many of the identifiers had a mapping before.
-func (s *Store) modify(ctx context.Context, changes map[string]string) (existed int, err error) {
-	if err := s.lock(ctx); err != nil {
-		return 0, fmt.Errorf("writing mapping file: %w", err)
+// modify makes changes, which are in the order of identifiers, in the file and then in memory, and tells how many of the
+// identifiers had a mapping before. Whoever finds nobody writing writes for all that wait.
+func (s *Store) modify(ctx context.Context, changes []change) (existed int, err error) {
+	if err := ctx.Err(); err != nil {
+		return 0, fmt.Errorf("writing mapping file: %w", context.Cause(ctx))
 	}
-	var foreign []string
-	defer func() {
+	r := s.waiting.add(changes)
+	select {
+	case s.writing <- struct{}{}:
+		foreign := s.commit()
 		s.unlock()
 		if len(foreign) > 0 {
 			s.notify(foreign)
 		}
-	}()
-	err = errRaced
+	case <-r.done:
+	case <-ctx.Done():
+		if s.waiting.drop(r) {
+			return 0, fmt.Errorf("writing mapping file: %w", context.Cause(ctx))
+		}
+		<-r.done // it is being written
+	}
+	if r.err != nil {
+		return r.existed, fmt.Errorf("writing mapping file: %w", r.err)
+	}
+	return r.existed, nil
+}
+
+// commit writes what waits, in one rewrite, and returns the identifiers of foreign edits that it came upon. The caller
+// holds writing.
+func (s *Store) commit() (foreign []string) {
+	batch := s.waiting.take()
+	if len(batch) == 0 {
+		return nil // somebody else has just done it
+	}
+	err := errRaced
 	for n := 0; n < maxRaces && errors.Is(err, errRaced); n++ {
 		var news []string
 		if news, err = s.catchUp(); err != nil {
 			break
 		}
 		foreign = append(foreign, news...)
-		var different bool
-		if existed, different = s.compare(changes); !different {
-			return existed, nil // the file says so already
+		next, different := batch.apply(s.mappings.Load())
+		if !different {
+			break // the file says so already
 		}
-		err = s.rewrite(changes)
+		err = s.rewrite(next)
 	}
-	if err != nil {
-		return existed, fmt.Errorf("writing mapping file: %w", err)
-	}
-	return existed, nil
-}
-
-// compare tells how many identifiers have a mapping now, and whether any change would make a difference. The caller
-// holds writing.
-func (s *Store) compare(changes map[string]string) (existed int, different bool) {
-	for identifier, destination := range changes {
-		old, known := s.mappings[identifier]
-		if known {
-			existed++
-		}
-		different = different || known != (destination != "") || old != destination
-	}
-	return existed, different
+	batch.end(err)
+	return foreign
 }
 
 // catchUp reads the file if it may have changed since it was read, and returns the identifiers that did. The caller
 // holds writing.
 func (s *Store) catchUp() (news []string, err error) {
 	id, err := identify(os.Stat(s.path))
-	if err == nil && id.same(s.seen) && !s.seen.recent {
+	if err == nil && id.same(s.seen) && (!s.seen.recent || s.unchanged()) {
 		return nil, nil
 	}
 	c, id, err := s.read()
@@ -126,8 +136,27 @@ func (s *Store) catchUp() (news []string, err error) {
 	return slices.Concat(added, changed, removed), nil
 }
 
-// rewrite replaces the file and then changes memory. The caller holds writing, so reading mappings needs no lock.
-func (s *Store) rewrite(changes map[string]string) error {
+// unchanged compares a file that looks like the one that we wrote a moment ago with what we wrote: that costs a
+// thirtieth of reading it. The caller holds writing.
+func (s *Store) unchanged() bool {
+	if !s.ours {
+		return false
+	}
+	f, err := os.Open(s.path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	id, err := identify(f.Stat()) // before the content, as in read
+	if err != nil || !id.same(s.seen) || !holds(f, s.text(s.mappings.Load())) {
+		return false
+	}
+	s.seen = id
+	return true
+}
+
+// rewrite replaces the file and then memory. The caller holds writing.
+func (s *Store) rewrite(next *table) error {
 	path, err := filepath.EvalSymlinks(s.path) // a link stays a link
 	if err != nil {
 		return err
@@ -138,19 +167,19 @@ func (s *Store) rewrite(changes map[string]string) error {
 	}
 	defer folder.Close()
 	s.sweep(path)
-	temp, err := s.writeTemp(path, changes)
+	temp, err := s.writeTemp(path, next)
 	if err != nil {
 		return err
 	}
 	if err := s.rename(temp, path); err != nil {
 		return errors.Join(err, os.Remove(temp))
 	}
-	s.remember(changes)
+	s.remember(next)
 	return folder.Sync()
 }
 
 // writeTemp writes the changed file under a temporary name, down to the disk.
-func (s *Store) writeTemp(path string, changes map[string]string) (name string, err error) {
+func (s *Store) writeTemp(path string, next *table) (name string, err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), tempPrefix(path)+"*"+tempSuffix)
 	if err != nil {
 		return "", err
@@ -163,9 +192,7 @@ func (s *Store) writeTemp(path string, changes map[string]string) (name string, 
 	if err := keepOwner(f, path); err != nil {
 		return "", err
 	}
-	w := bufio.NewWriterSize(f, 1<<16)
-	s.format(w, changes)
-	if err := w.Flush(); err != nil {
+	if err := writeAll(f, s.text(next)); err != nil {
 		return "", err
 	}
 	return f.Name(), f.Sync()
@@ -201,47 +228,29 @@ func (s *Store) rename(temp, path string) error {
 }
 
 // remember makes memory follow the file.
-func (s *Store) remember(changes map[string]string) {
+func (s *Store) remember(next *table) {
 	id, err := identify(os.Stat(s.path))
-	id.recent = id.recent || err != nil // read it again before the next write
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.seen = id
-	for identifier, destination := range changes {
-		if destination == "" {
-			delete(s.mappings, identifier)
-			continue
-		}
-		s.mappings[strings.Clone(identifier)] = strings.Clone(destination)
-	}
+	id.recent = id.recent || err != nil // look into it again before the next write
+	s.seen, s.head, s.ours = id, s.header(), err == nil
+	s.mappings.Store(next)
 }
 
-// format writes head and sorted mappings, changed ones as changed. Write errors show at Flush.
-func (s *Store) format(w *bufio.Writer, changes map[string]string) {
+// text is the file with the mappings of t, in pieces, none of them empty.
+func (s *Store) text(t *table) [][]byte {
+	if head := s.header(); head != "" {
+		return append([][]byte{[]byte(head)}, t.pieces...)
+	}
+	return t.pieces
+}
+
+// header is the head as it is written.
+func (s *Store) header() string {
+	var b strings.Builder
 	for line := range strings.Lines(strings.TrimLeft(s.head, bom)) {
-		w.WriteString(strings.TrimRight(line, "\r\n"))
-		w.WriteByte('\n')
+		b.WriteString(strings.TrimRight(line, "\r\n"))
+		b.WriteByte('\n')
 	}
-	keys := slices.AppendSeq(make([]string, 0, len(s.mappings)+len(changes)), maps.Keys(s.mappings))
-	for key := range changes {
-		if _, known := s.mappings[key]; !known {
-			keys = append(keys, key)
-		}
-	}
-	slices.Sort(keys)
-	for _, key := range keys {
-		value, changed := changes[key]
-		if !changed {
-			value = s.mappings[key]
-		}
-		if value == "" {
-			continue
-		}
-		w.WriteString(key)
-		w.WriteByte('\t')
-		w.WriteString(value)
-		w.WriteByte('\n')
-	}
+	return b.String()
 }
 
 // sweep removes, once, the temporary files that killed processes left. Nothing depends on its success.
