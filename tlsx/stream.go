@@ -24,6 +24,7 @@ type Stream struct {
 	begun   bool // a record was opened: an alert is no matter of the handshake any more
 
 	room  *room  // of the record being read; nil while nothing is unread
+	used  int    // bytes of room
 	plain []byte // inside room: not read yet
 }
 
@@ -113,6 +114,7 @@ func (s *Stream) open() (more bool, err error) {
 			return false, err
 		}
 		n += k
+		s.used = n
 	}
 }
 
@@ -193,7 +195,7 @@ func (s *Stream) Close() {
 
 func (s *Stream) freeRoom() {
 	if s.room != nil {
-		s.room.free(len(s.room))
-		s.room, s.plain = nil, nil
+		s.room.free(s.used)
+		s.room, s.used, s.plain = nil, 0, nil
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 
@@ -24,6 +25,11 @@ import (
 
 // backendReadBytes is how much is read from a backend at once before the join, and so the most a tail may hold.
 const backendReadBytes = 8 << 10
+
+// backendRoom is what a login reads into.
+type backendRoom [backendReadBytes]byte
+
+var backendRooms = sync.Pool{New: func() any { return new(backendRoom) }}
 
 // backendLeg is the connection to a backend while a login uses it.
 type backendLeg struct {
@@ -201,11 +207,11 @@ func (c *conversation) run() (*dialog.Verdict, error) {
 		Forward: c.forward(), Local: localAddr(c.g.park.FD())})
 	defer m.Release()
 	m.Tell(dialog.Event{Kind: dialog.Begin})
-	buf := buffers.Get()
-	defer release(&buf)
-	if cap(buf.B) < backendReadBytes {
-		buf.B = make([]byte, backendReadBytes)
-	}
+	room, used := backendRooms.Get().(*backendRoom), 0
+	defer func() {
+		clear(room[:used])
+		backendRooms.Put(room)
+	}()
 	for p := []byte(nil); ; {
 		v, err := c.act(m, p)
 		if err != nil {
@@ -216,9 +222,10 @@ func (c *conversation) run() (*dialog.Verdict, error) {
 			return v, nil
 		}
 		if len(p) == 0 {
-			if p, err = c.read(buf.B[:backendReadBytes]); err != nil {
+			if p, err = c.read(room[:]); err != nil {
 				return nil, err
 			}
+			used = max(used, len(p))
 		}
 		n := m.Feed(p)
 		p = p[n:]

@@ -259,7 +259,7 @@ func (b *lobby) receiveRecord(t engine.Token, rec *record, tk *talk) (p []byte, 
 			b.end(t, rec, clientBroke)
 			return nil, false
 		case got.Kind == tlsrecord.NeedMore:
-			if !b.fill(t, rec, c) {
+			if !b.fill(t, rec, c, got.Need) {
 				return nil, false
 			}
 			continue
@@ -291,17 +291,20 @@ func (c *clientTLS) unopened() []byte {
 	return pendingBytes(c.raw)
 }
 
-// fill reads more ciphertext behind a partial record.
-func (b *lobby) fill(t engine.Token, rec *record, c *clientTLS) bool {
+// rawBytes holds what clients say at once before they are logged in, nearly always. Longer records get as much as they need.
+const rawBytes = 1 << 10
+
+// fill reads more ciphertext behind a partial record, need bytes if they are there, and perhaps some of the next.
+func (b *lobby) fill(t engine.Token, rec *record, c *clientTLS, need int) bool {
 	fresh := c.raw == nil
 	if fresh {
 		c.raw = buffers.Get()
 	}
 	have := len(c.raw.B)
-	if cap(c.raw.B) < tlsrecord.MaxRecord {
-		c.raw.B = append(make([]byte, 0, tlsrecord.MaxRecord), c.raw.B...)
+	if room := max(have+need, rawBytes); cap(c.raw.B) < room {
+		c.raw.B = append(make([]byte, 0, room), c.raw.B...)
 	}
-	n, ok := b.read(t, rec, c.raw.B[have:tlsrecord.MaxRecord])
+	n, ok := b.read(t, rec, c.raw.B[have:min(cap(c.raw.B), tlsrecord.MaxRecord)])
 	if ok {
 		c.raw.B = c.raw.B[:have+n]
 	} else if fresh && c.raw != nil { // nil: the session has ended, and given everything back

@@ -1,6 +1,8 @@
 package session
 
 import (
+	"context"
+	"log/slog"
 	"time"
 
 	"mailsplice/core/bridge"
@@ -226,19 +228,25 @@ func (b *lobby) backendEnd(g *backendLeg) (bridge.Leg, error) {
 // canceled is report for a login whose client left or was ended before the verdict.
 func (a *attempt) canceled(reason string) {
 	a.listener.logins.Count(metrics.Canceled)
-	a.lobby.s.o.Log.Info(a.listener.Protocol.deed()+metrics.Canceled.String(), append(a.facts(""), logx.Reason, reason)...)
+	a.log(metrics.Canceled, append(a.facts(""), slog.String(logx.Reason, reason)))
 }
 
 // facts are the keys of SPEC 10 in every line about a login's result.
-func (a *attempt) facts(destination string) []any {
+func (a *attempt) facts(destination string) []slog.Attr {
 	s := a.lobby.s
-	return []any{logx.Session, s.id(a.number), logx.Listener, a.listener.Name, logx.Protocol, a.listener.Protocol.String(),
-		logx.Client, a.client, logx.Destination, destination, logx.Account, s.policy.Load().Redactor.Account(a.account.Registry)}
+	line := make([]slog.Attr, 0, 9)
+	return append(line, slog.String(logx.Session, s.id(a.number)), slog.String(logx.Listener, a.listener.Name),
+		slog.String(logx.Protocol, a.listener.Protocol.String()), slog.String(logx.Client, a.client.String()),
+		slog.String(logx.Destination, destination), slog.String(logx.Account, s.policy.Load().Redactor.Account(a.account.Registry)))
+}
+
+// log writes the line about a login's result.
+func (a *attempt) log(result metrics.Result, line []slog.Attr) {
+	a.lobby.s.o.Log.LogAttrs(context.Background(), slog.LevelInfo, a.listener.Protocol.deed()+result.String(), line...)
 }
 
 // report counts and logs the result of a login: one line each (SPEC 10).
 func (a *attempt) report(out *outcome) {
-	s := a.lobby.s
 	name, counter, result := "", a.listener.logins, metrics.Unavailable
 	if out.dest != nil {
 		name, counter = out.dest.name, out.dest.logins[a.listener.Protocol].Load()
@@ -250,11 +258,11 @@ func (a *attempt) report(out *outcome) {
 		result = metrics.Refused
 	}
 	counter.Count(result)
-	line := append(a.facts(name), logx.Reason, reason(out))
+	line := append(a.facts(name), slog.String(logx.Reason, reason(out)))
 	if out.err != nil {
-		line = append(line, logx.Phase, string(out.phase), logx.Err, out.err)
+		line = append(line, slog.String(logx.Phase, string(out.phase)), slog.Any(logx.Err, out.err))
 	}
-	s.o.Log.Info(a.listener.Protocol.deed()+result.String(), line...)
+	a.log(result, line)
 	if out.verdict.ForwardingIgnored && out.dest != nil {
 		a.ignored(out.dest, out.verdict.Outcome)
 	}
