@@ -37,6 +37,7 @@ type backendLeg struct {
 	stream *tlsx.Stream               // over park; nil: in the clear
 	suite  uint16                     // of the stream
 	tail   *bytebufferpool.ByteBuffer // read, not consumed; nil: nothing
+	raw    *bytebufferpool.ByteBuffer // read behind that, still sealed; nil: nothing
 }
 
 // sock is what the machine talks through.
@@ -63,6 +64,7 @@ func (g *backendLeg) close() {
 		g.park.Close()
 	}
 	release(&g.tail)
+	release(&g.raw)
 }
 
 // visit reaches the destination once and replays the login there. The error is a *Failure.

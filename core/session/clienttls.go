@@ -158,6 +158,7 @@ func (b *lobby) encrypted(t engine.Token, rec *record, tk *talk, h *handshake) e
 	if h.taken.Conn == nil {
 		tk.tls.leg = h.taken.Leg
 		h.taken.Leg.Wipe()
+		appendTo(&tk.tls.raw, h.taken.Ahead)
 		fd := h.park.Detach()
 		if h.seen&(engine.HangUp|engine.Gone) != 0 { // so that it is heard of again
 			return b.loop.Rewatch(fd, t)

@@ -165,7 +165,6 @@ func (b *lobby) join(t engine.Token, rec *record, tk *talk, out *outcome) {
 	}
 	rec.suites[1] = out.sock.suite
 	appendTo(&answer, pendingBytes(out.sock.tail))
-	out.close()
 	b.bridged(t, rec, tk, out.dest, bridge.Join{Client: tk.clientEnd(rec), Backend: backend, ToClient: pendingBytes(answer)})
 }
 
@@ -204,14 +203,15 @@ func (tk *talk) clientEnd(rec *record) bridge.Leg {
 	}
 }
 
-// backendEnd is the backend's leg for the bridge. g keeps its tail only; on an error everything.
+// backendEnd is the backend's leg for the bridge. g keeps what was read only; on an error everything.
 func (b *lobby) backendEnd(g *backendLeg) (bridge.Leg, error) {
 	if g.stream == nil {
 		return bridge.Leg{FD: g.park.Detach(), Lane: bridge.LanePlain}, nil
 	}
+	appendTo(&g.raw, g.stream.Unopened())
 	leg, conn := g.stream.Detach()
 	if conn == nil {
-		return bridge.Leg{FD: g.park.Detach(), Lane: bridge.LaneRecord, TLS: &leg}, nil
+		return bridge.Leg{FD: g.park.Detach(), Lane: bridge.LaneRecord, TLS: &leg, Raw: pendingBytes(g.raw)}, nil
 	}
 	end, err := b.s.ferry(b.loop, conn, g.park)
 	if err != nil {
