@@ -43,10 +43,10 @@ race: ## the same under the race detector (needs a C compiler)
 
 interop: build ## real servers and clients of Debian, as root; installs them
 	core/interop/install.sh
-	@MAILSPLICE_INTEROP=1 MAILSPLICE_BIN=$(CURDIR)/$(OUT)/mailsplice .ci/count interop $(GO) test -count=1 -v -timeout 10m ./core/interop
+	@MAILSPLICE_INTEROP=1 MAILSPLICE_BIN=$(CURDIR)/$(OUT)/mailsplice .ci/count interop $(GO) test -count=1 -v -timeout 15m -p 1 -parallel 3 ./core/interop/...
 
-soak: ## 1 GiB each way through the bridge, under the race detector
-	MAILSPLICE_SOAK=1 CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 30m -run 'Soak|Bulk|Slow' ./core/bridge
+soak: ## 1 GiB each way through the bridge, 40 MiB 200 times through all pairs of suites, under the race detector
+	MAILSPLICE_SOAK=1 CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 30m -run 'Soak|Bulk|Slow' ./core/bridge ./core/proxy
 
 fuzz: ## every fuzz target for FUZZTIME (default 1m)
 	@for f in $$(git grep -l '^func Fuzz' -- '*_test.go'); do \
@@ -58,7 +58,9 @@ fuzz: ## every fuzz target for FUZZTIME (default 1m)
 bench: ## Go benchmarks with allocations
 	$(GO) test -run '^$$' -bench . -benchmem $(PACKAGES)
 
-bench-compare: ## mailsplice beside a naive proxy: make bench-compare RUN="idle -sessions 2000,8500" (docs/benchmarks.md)
+RUN ?= compare
+bench-compare: ## mailsplice beside HAProxy, Dovecot, nginx and a naive proxy; or RUN="idle -sessions 2000,8500" (docs/benchmarks.md)
+	@bench/install.sh || echo "bench: peers that are not installed are left out"
 	$(GO) run ./bench $(RUN)
 
 docs: ## rewrite the key reference in docs/configuration.md

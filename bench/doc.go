@@ -1,10 +1,13 @@
-// Command bench measures mailsplice beside another proxy, one after the other in the same run, and reports both with their
-// ratio:
+// Command bench measures mailsplice beside other proxies, one after the other in the same run, and reports all with their
+// ratios:
 //
 //	go run ./bench idle                                  # 2,000 and 8,500 idle sessions, TLS on both legs
 //	go run ./bench ping -sessions 200 -for 5s -repeat 3
 //	go run ./bench login -keys ecdsa -json login.json
 //	go run ./bench idle -client-leg plain -backend-leg plain
+//	go run ./bench idle -sessions 20000,100000 -processes 12 -clients 8 -backends 8 -proxies mailsplice
+//	go run ./bench compare                               # login, ping, bulk and idle on every proxy that is installed
+//	go run ./bench show bench/results/*.json             # tables and charts of what was stored
 //
 // A table goes to standard output, what is going on to standard error, and with -json everything that is needed to judge
 // the figures (machine, kernel, versions, command, every flag) to a file. docs/benchmarks.md says how to read them.
@@ -16,9 +19,10 @@
 //	bench/stage      what has to run for it: certificates, backends, a proxy, clients; one Starter for each proxy
 //	bench/load       clients: a process that holds sessions and drives them
 //	bench/mock       backends: a process with an IMAP server on netpoll
+//	bench/peers      other proxies, as Debian has them: HAProxy, Dovecot, nginx
 //	bench/naive      the proxy to compare with: two goroutines and two tls.Conn a session
 //	bench/measure    /proc, histograms, medians, slopes
-//	bench/report     JSON and table
+//	bench/report     JSON, table and chart
 //	bench/child      processes of this program in another role, and calls to them
 //
 // # Why so many processes

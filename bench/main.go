@@ -49,33 +49,49 @@ func play(role string) int {
 	return 0
 }
 
+// usageError is a mistake of whoever typed the command.
+type usageError struct{ error }
+
+func (u usageError) Unwrap() error { return u.error }
+
 // run is the whole command; it returns the exit code.
 func run(ctx context.Context, args []string, out, notes io.Writer) int {
 	if len(args) == 0 || args[0] == "help" || args[0] == "-h" || args[0] == "--help" {
 		usage(notes)
 		return exitUsage
 	}
+	err := dispatch(ctx, args, out, notes)
+	var mistake usageError
+	switch {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+		return 0
+	case errors.As(err, &mistake):
+		fmt.Fprintf(notes, "bench: %v\n", mistake.error)
+		return exitUsage
+	}
+	fmt.Fprintf(notes, "bench %s: %v\n", args[0], err)
+	return exitFailed
+}
+
+func dispatch(ctx context.Context, args []string, out, notes io.Writer) error {
+	switch args[0] {
+	case "compare":
+		return compare(ctx, args[1:], out, notes)
+	case "show":
+		return show(args[1:], out, notes)
+	}
 	for _, s := range scenario.All() {
 		if s.Name != args[0] {
 			continue
 		}
-		b, err := parse(s, args, notes)
-		if errors.Is(err, flag.ErrHelp) {
-			return 0
-		}
+		c, err := parse(s, args, notes)
 		if err != nil {
-			fmt.Fprintf(notes, "bench: %v\n", err)
-			return exitUsage
+			return usageError{err}
 		}
-		if err := b.run(ctx, out); err != nil {
-			fmt.Fprintf(notes, "bench %s: %v\n", s.Name, err)
-			return exitFailed
-		}
-		return 0
+		return c.run(ctx, out)
 	}
-	fmt.Fprintf(notes, "bench: unknown scenario %q\n", args[0])
 	usage(notes)
-	return exitUsage
+	return usageError{fmt.Errorf("unknown scenario %q", args[0])}
 }
 
 func usage(w io.Writer) {
@@ -83,4 +99,6 @@ func usage(w io.Writer) {
 	for _, s := range scenario.All() {
 		fmt.Fprintf(w, "  %-8s %s\n", s.Name, s.Short)
 	}
+	fmt.Fprintf(w, "\n  %-8s %s\n  %-8s %s\n", "compare", "several of these on all proxies, with results and charts in files",
+		"show", "tables and charts of such files")
 }

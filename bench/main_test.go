@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"testing"
 
 	"mailsplice/bench/child"
+	"mailsplice/bench/peers"
 	"mailsplice/bench/report"
 	"mailsplice/bench/stage"
 )
@@ -193,8 +195,134 @@ func TestCutover(t *testing.T) {
 	if figure(t, r, "mailsplice", "accounts") <= 0 {
 		t.Error("no accounts moved")
 	}
-	if !strings.Contains(out, "naive: this proxy cannot do it") {
+	if !strings.Contains(out, "**naive was not measured**: this proxy cannot do it") {
 		t.Errorf("naive was not skipped: got\n%s", out)
+	}
+}
+
+// Several processes of mailsplice share a port, and together hold every session.
+func TestProcesses(t *testing.T) {
+	r, _ := bench(t, append([]string{"idle", "-sessions", "20,60", "-settle", "20ms", "-processes", "3", "-clients", "2", "-backends", "2", "-proxies", "mailsplice,naive"}, plain...)...)
+	if got := figure(t, r, "mailsplice", "descriptors at 60") - figure(t, r, "mailsplice", "descriptors at 20"); got != 80 {
+		t.Errorf("40 more sessions have %v descriptors, want 80", got)
+	}
+	if got := figure(t, r, "mailsplice", "sessions that answered a NOOP at the end"); got != 60 {
+		t.Errorf("%v sessions answered, want 60", got)
+	}
+	if !strings.Contains(r.Skipped["naive"], "-processes is for mailsplice only") {
+		t.Errorf("naive: got %q", r.Skipped)
+	}
+}
+
+// A cut-over reaches the sessions of every process.
+func TestCutoverOfProcesses(t *testing.T) {
+	r, _ := bench(t, append([]string{"cutover", "-accounts", "10", "-processes", "2", "-proxies", "mailsplice"}, plain...)...)
+	if figure(t, r, "mailsplice", "accounts") <= 0 {
+		t.Error("no accounts moved")
+	}
+}
+
+// Each peer is measured if it is installed, and said to be missing if not; its processes end.
+func TestPeers(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "result.json")
+	for _, legs := range [][]string{nil, plain} {
+		// Some have other users, who must find their files.
+		temp, err := os.MkdirTemp("/tmp", "mb")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer os.RemoveAll(temp)
+		if err := os.Chmod(temp, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		t.Setenv("TMPDIR", temp)
+		var out, notes strings.Builder
+		args := append([]string{"idle", "-sessions", "6,12", "-settle", "20ms", "-proxies", "naive,haproxy,dovecot,nginx", "-json", path}, legs...)
+		if code := run(t.Context(), args, &out, &notes); code != 0 {
+			t.Fatalf("exit code %d: %s", code, notes.String())
+		}
+		noTraces(t, temp)
+		r, err := report.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range peers.All() {
+			_, missing := p.Version(t.Context())
+			why, skipped := r.Skipped[p.Name()]
+			switch {
+			case missing == nil && !skipped:
+				if got := figure(t, r, p.Name(), "descriptors at 12") - figure(t, r, p.Name(), "descriptors at 6"); got < 12 {
+					t.Errorf("%s: 6 more sessions have %v descriptors, want 12", p.Name(), got)
+				}
+				if r.Versions[p.Name()] == "" || !strings.Contains(out.String(), "* "+p.Name()+": "+p.Difference()) {
+					t.Errorf("%s: version %q, or no remark in:\n%s", p.Name(), r.Versions[p.Name()], out.String())
+				}
+			case missing == nil && (p.Name() != "dovecot" || os.Geteuid() == 0):
+				t.Errorf("%s is installed but was not measured: %s", p.Name(), why)
+			case !strings.Contains(notes.String(), "NOT MEASURED: "+p.Name()) || !strings.Contains(out.String(), "**"+p.Name()+" was not measured**"):
+				t.Errorf("%s was left out in silence:\n%s", p.Name(), out.String())
+			}
+		}
+	}
+}
+
+// Nobody there: that is a failure, and says what to do.
+func TestNoPeer(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	var out, notes strings.Builder
+	code := run(t.Context(), []string{"ping", "-proxies", "haproxy,nginx"}, &out, &notes)
+	if code != exitFailed || !strings.Contains(notes.String(), "NOT MEASURED: haproxy: haproxy is not installed (bench/install.sh)") {
+		t.Errorf("got exit code %d, %s", code, notes.String())
+	}
+}
+
+// What is stored can be shown again, with the same table and picture.
+func TestShow(t *testing.T) {
+	dir := t.TempDir()
+	o := compareOptions{repeat: 2, dir: dir, binary: binary, proxies: list{words: []string{"mailsplice", "naive"}}}
+	var out, notes, again strings.Builder
+	c := comparison{"small", "ping -sessions 10 -at-once 2 -warm-up 10ms -for 100ms -client-leg plain -backend-leg plain"}
+	if err := o.one(t.Context(), c, &out, &notes); err != nil {
+		t.Fatal(err)
+	}
+	picture, err := os.ReadFile(filepath.Join(dir, "small.svg"))
+	if err != nil || !strings.Contains(string(picture), "CPU per round trip, us") {
+		t.Errorf("picture: got %q, %v", picture, err)
+	}
+	if err := os.Remove(filepath.Join(dir, "small.svg")); err != nil {
+		t.Fatal(err)
+	}
+	if code := run(t.Context(), []string{"show", "-all", filepath.Join(dir, "small.json")}, &again, &notes); code != 0 {
+		t.Fatalf("exit code %d: %s", code, notes.String())
+	}
+	const command = "go run ./bench " + "ping -sessions 10 -at-once 2 -warm-up 10ms -for 100ms -client-leg plain -backend-leg plain -repeat 2 -proxies mailsplice,naive\n"
+	for _, text := range []string{out.String(), again.String()} {
+		if !strings.Contains(text, command) {
+			t.Errorf("no %q in:\n%s", command, text)
+		}
+	}
+	var short strings.Builder
+	if code := run(t.Context(), []string{"show", filepath.Join(dir, "small.json")}, &short, &notes); code != 0 ||
+		!strings.Contains(short.String(), "CPU per round trip") || strings.Contains(short.String(), "p99") {
+		t.Errorf("without -all: exit code %d, got\n%s", code, short.String())
+	}
+	if _, table, _ := strings.Cut(out.String(), command); !strings.HasSuffix(again.String(), table) {
+		t.Errorf("shown: got\n%s\nwant at its end\n%s", again.String(), table)
+	}
+	if second, err := os.ReadFile(filepath.Join(dir, "small.svg")); err != nil || string(second) != string(picture) {
+		t.Errorf("picture, drawn again: got %q, %v", second, err)
+	}
+}
+
+// Every comparison is a command that bench takes.
+func TestComparisons(t *testing.T) {
+	seen := map[string]bool{}
+	for _, c := range comparisons {
+		args := strings.Fields(c.args)
+		if _, err := parse(scenarioNamed(args[0]), args, io.Discard); err != nil || seen[c.name] {
+			t.Errorf("%s: %v, or there twice", c.name, err)
+		}
+		seen[c.name] = true
 	}
 }
 
@@ -248,7 +376,7 @@ func TestUsage(t *testing.T) {
 		{"help", "cutover", exitUsage},
 		{"idle -h", "-settle", 0},
 		{"dance", `unknown scenario "dance"`, exitUsage},
-		{"idle -proxies squid", "allowed mailsplice, naive, direct", exitUsage},
+		{"idle -proxies squid", "allowed mailsplice, naive, haproxy, dovecot, nginx, direct", exitUsage},
 		{"idle -client-leg half", "allowed tls, plain", exitUsage},
 		{"idle -sessions 5,x", "allowed numbers above 0", exitUsage},
 		{"idle extra", `unexpected argument "extra"`, exitUsage},
@@ -259,6 +387,13 @@ func TestUsage(t *testing.T) {
 		{"ping -proxies direct -client-leg plain", "legs differ", exitFailed},
 		{"ping -proxies direct -backends 2", "more than one backend", exitFailed},
 		{"ping -binary /bin/false -proxies mailsplice", "it has ended", exitFailed},
+		{"ping -proxies direct -processes 2", "is for mailsplice only", 0},
+		{"idle -sessions 5 -processes 0", "must be at least 1", exitUsage},
+		{"compare -only waltz", "allowed login-tls", exitUsage},
+		{"compare extra", "unexpected argument", exitUsage},
+		{"compare -h", "-repeat", 0},
+		{"show", "which files", exitUsage},
+		{"show /nonexistent.json", "no such file", exitFailed},
 		{"ping -config /nonexistent", "no such file", exitFailed},
 	}
 	for _, tt := range tests {

@@ -6,9 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"os"
-	"os/exec"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -19,12 +16,8 @@ import (
 	"mailsplice/bench/stage"
 )
 
-// baseline is the proxy that ratios refer to.
-const baseline = "naive"
-
-// proxyNames are the proxies there are, in the order of a run; "direct" is none at all. Those before it are measured if
-// nothing is said.
-var proxyNames = []string{"mailsplice", baseline, "direct"}
+// subject is the proxy that ratios are of.
+const subject = "mailsplice"
 
 // command is a scenario with its flags.
 type command struct {
@@ -38,6 +31,7 @@ type command struct {
 	clientLeg, backendLeg, key     choice
 	curve, logLevel                choice
 	repeat, clients, backends      int
+	processes                      int
 	binary, jsonPath, configSuffix string
 }
 
@@ -46,14 +40,14 @@ func parse(s scenario.Scenario, args []string, notes io.Writer) (*command, error
 	f := flag.NewFlagSet("bench "+s.Name, flag.ContinueOnError)
 	f.SetOutput(notes)
 	c := &command{scenario: s, flags: f, args: args, notes: notes,
-		proxies:    list{slices.Clone(proxyNames[:2]), proxyNames},
+		proxies:    list{[]string{subject, "naive"}, proxyNames()},
 		clientLeg:  choice{"tls", []string{"tls", "plain"}},
 		backendLeg: choice{"tls", []string{"tls", "plain"}},
 		key:        choice{string(stage.ECDSA), []string{string(stage.ECDSA), string(stage.RSA)}},
 		curve:      choice{"x25519", []string{"x25519", "mlkem"}},
 		logLevel:   choice{"info", []string{"debug", "info", "warn", "error"}},
 	}
-	f.Var(&c.proxies, "proxies", "what to measure: "+strings.Join(proxyNames, ", ")+" (no proxy at all)")
+	f.Var(&c.proxies, "proxies", "what to measure: "+strings.Join(proxyNames(), ", ")+" (no proxy at all)")
 	f.Var(&c.clientLeg, "client-leg", "between clients and proxy: tls (implicit) or plain")
 	f.Var(&c.backendLeg, "backend-leg", "between proxy and backends: tls (implicit) or plain")
 	f.Var(&c.key, "key", "key of the proxy's certificate: ecdsa (P-256) or rsa (2048 bits); scenarios with -keys ignore it")
@@ -62,6 +56,7 @@ func parse(s scenario.Scenario, args []string, notes io.Writer) (*command, error
 	f.IntVar(&c.repeat, "repeat", 1, "runs of each proxy; tables show the median and the spread")
 	f.IntVar(&c.clients, "clients", 1, "processes with clients")
 	f.IntVar(&c.backends, "backends", 1, "processes with backends; accounts are spread over them")
+	f.IntVar(&c.processes, "processes", 1, "processes of mailsplice, which share its port (server.reuse_port)")
 	f.StringVar(&c.binary, "binary", "", "mailsplice to measure; empty: built from this source")
 	f.StringVar(&c.jsonPath, "json", "", "file for the result")
 	f.StringVar(&c.configSuffix, "config", "", "file with TOML tables to put behind mailsplice's configuration")
@@ -72,37 +67,44 @@ func parse(s scenario.Scenario, args []string, notes io.Writer) (*command, error
 	if f.NArg() > 0 {
 		return nil, fmt.Errorf("unexpected argument %q", f.Arg(0))
 	}
-	if c.repeat < 1 || c.clients < 1 || c.backends < 1 {
-		return nil, errors.New("-repeat, -clients and -backends must be at least 1")
+	if min(c.repeat, c.clients, c.backends, c.processes) < 1 {
+		return nil, errors.New("-repeat, -clients, -backends and -processes must be at least 1")
 	}
 	return c, nil
 }
 
 // run measures everything, and writes table and result. What has been measured is kept when something fails later.
 func (c *command) run(ctx context.Context, out io.Writer) error {
-	began := time.Now()
-	r := &report.Result{Scenario: c.scenario.Name, Command: append([]string{"bench"}, c.args...), Began: began.UTC().Truncate(time.Second),
-		Machine: measure.ReadMachine(), Versions: map[string]string{}, Settings: map[string]string{}, Skipped: map[string]string{}}
-	c.flags.VisitAll(func(f *flag.Flag) { r.Settings[f.Name] = f.Value.String() })
-	starters, cleanup, err := c.starters(ctx, r.Versions)
-	if err != nil {
-		return err
+	r, failure := c.result(ctx)
+	if r == nil {
+		return failure
 	}
-	defer cleanup()
-	failure := c.measureAll(ctx, starters, r)
-	r.Took = time.Since(began).Round(time.Second).String()
 	if len(r.Runs) > 0 || failure == nil {
-		if err := r.Table(out, baseline); err != nil {
+		if err := r.Table(out, subject); err != nil {
 			return err
 		}
-	}
-	for name, why := range r.Skipped {
-		fmt.Fprintf(out, "%s: %s\n", name, why)
 	}
 	if c.jsonPath != "" {
 		return errors.Join(failure, r.WriteFile(c.jsonPath))
 	}
 	return failure
+}
+
+// result is what has been measured, also when something failed later; nil when nothing could begin.
+func (c *command) result(ctx context.Context) (*report.Result, error) {
+	began := time.Now()
+	r := &report.Result{Scenario: c.scenario.Name, Command: append([]string{"bench"}, c.args...), Began: began.UTC().Truncate(time.Second),
+		Machine: measure.ReadMachine(), Versions: map[string]string{}, Settings: map[string]string{}, Skipped: map[string]string{},
+		Remarks: map[string]string{}}
+	c.flags.VisitAll(func(f *flag.Flag) { r.Settings[f.Name] = f.Value.String() })
+	starters, cleanup, err := c.starters(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	defer cleanup()
+	failure := c.measureAll(ctx, starters, r)
+	r.Took = time.Since(began).Round(time.Second).String()
+	return r, failure
 }
 
 // measureAll takes turns, so that a machine that changes its pace hits all proxies alike.
@@ -112,7 +114,7 @@ func (c *command) measureAll(ctx context.Context, starters []stage.Starter, r *r
 			c.note("%s, run %d of %d", s.Name(), repeat, c.repeat)
 			figures, err := c.measure(ctx, c.env(s))
 			if errors.Is(err, scenario.ErrCannot) {
-				r.Skipped[s.Name()] = err.Error()
+				c.skip(r, s.Name(), err)
 				continue
 			}
 			if err != nil {
@@ -126,71 +128,11 @@ func (c *command) measureAll(ctx context.Context, starters []stage.Starter, r *r
 
 func (c *command) env(s stage.Starter) scenario.Env {
 	return scenario.Env{Note: c.note, Options: stage.Options{Proxy: s, Key: stage.Key(c.key.value), ClientTLS: c.clientLeg.value == "tls",
-		BackendTLS: c.backendLeg.value == "tls", Backends: c.backends, Clients: c.clients, Curve: c.curve.value, LogLevel: c.logLevel.value}}
+		BackendTLS: c.backendLeg.value == "tls", Backends: c.backends, Clients: c.clients, Processes: c.processes, Curve: c.curve.value, LogLevel: c.logLevel.value}}
 }
 
 func (c *command) note(format string, args ...any) {
 	fmt.Fprintf(c.notes, time.Now().Format("15:04:05 ")+format+"\n", args...)
-}
-
-// starters are the proxies that were asked for. cleanup removes what was built for them.
-func (c *command) starters(ctx context.Context, versions map[string]string) (starters []stage.Starter, cleanup func(), err error) {
-	cleanup = func() {}
-	for _, name := range c.proxies.words {
-		switch name {
-		case baseline:
-			versions[name] = "this source"
-			starters = append(starters, stage.Naive{})
-		case "direct":
-			starters = append(starters, stage.Direct{})
-		default:
-			m, undo, err := c.mailsplice(ctx)
-			if err != nil {
-				return nil, cleanup, err
-			}
-			cleanup, versions[name] = undo, version(ctx, m.Binary)
-			starters = append(starters, m)
-		}
-	}
-	return starters, cleanup, nil
-}
-
-// mailsplice builds it, unless there is a binary.
-func (c *command) mailsplice(ctx context.Context) (m stage.Mailsplice, cleanup func(), err error) {
-	m, cleanup = stage.Mailsplice{Binary: c.binary}, func() {}
-	if c.configSuffix != "" {
-		text, err := os.ReadFile(c.configSuffix)
-		if err != nil {
-			return m, cleanup, err
-		}
-		m.Extra = "\n" + string(text)
-	}
-	if m.Binary != "" {
-		return m, cleanup, nil
-	}
-	dir, err := os.MkdirTemp("", "mailsplice-bench-build-")
-	if err != nil {
-		return m, cleanup, err
-	}
-	c.note("building mailsplice")
-	if m.Binary, err = stage.BuildMailsplice(ctx, dir); err != nil {
-		os.RemoveAll(dir)
-		return m, cleanup, err
-	}
-	return m, func() { os.RemoveAll(dir) }, nil
-}
-
-// version is what the binary says of itself, and the commit of the source around, if git knows.
-func version(ctx context.Context, binary string) string {
-	said, _ := exec.CommandContext(ctx, binary, "version").Output()
-	words := []string{strings.TrimSpace(string(said))}
-	if commit, err := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty").Output(); err == nil {
-		words = append(words, "source "+strings.TrimSpace(string(commit)))
-	}
-	if info, ok := debug.ReadBuildInfo(); ok {
-		words = append(words, info.GoVersion)
-	}
-	return strings.Join(words, ", ")
 }
 
 // choice is a flag with one word of a closed set.

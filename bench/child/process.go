@@ -54,7 +54,7 @@ func Start(role string) (*Process, error) {
 	return p, nil
 }
 
-// Run starts a foreign program, which takes no calls.
+// Run starts a foreign program, which takes no calls. Of cmd.SysProcAttr only Pdeathsig is changed.
 func Run(cmd *exec.Cmd) (*Process, error) {
 	p, err := launch(cmd)
 	if err != nil {
@@ -65,7 +65,10 @@ func Run(cmd *exec.Cmd) (*Process, error) {
 }
 
 func launch(cmd *exec.Cmd) (*Process, error) {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = new(syscall.SysProcAttr)
+	}
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}

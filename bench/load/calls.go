@@ -54,6 +54,11 @@ type FloodArgs struct {
 	For    time.Duration
 }
 
+// SweepArgs make every idle session end its IDLE, do a NOOP, and begin to idle again.
+type SweepArgs struct {
+	AtOnce int // sessions at work
+}
+
 // AwaitArgs make all idle sessions wait for a line "* OK pushed N", N its time of departure in Unix nanoseconds.
 type AwaitArgs struct{ Within time.Duration }
 
@@ -69,6 +74,7 @@ type Reply struct {
 	Done, Failed int
 	Error        string // of the first failure
 	Resumed      int    // of Done
+	Usual        int    // of Done: with TLS 1.3, TLS_AES_128_GCM_SHA256 and X25519
 	Bytes        int64
 	Took         time.Duration
 	Latency      measure.Histogram
@@ -78,6 +84,7 @@ type Reply struct {
 // Merge adds another process's reply; they ran at the same time.
 func (r *Reply) Merge(o Reply) {
 	r.Done, r.Failed, r.Resumed, r.Bytes = r.Done+o.Done, r.Failed+o.Failed, r.Resumed+o.Resumed, r.Bytes+o.Bytes
+	r.Usual += o.Usual
 	r.Took = max(r.Took, o.Took)
 	r.Latency.Merge(o.Latency)
 	if r.Error == "" {

@@ -162,6 +162,9 @@ func (h *holder) login(a LoginArgs) (Reply, error) {
 			if resumed {
 				r.Resumed++
 			}
+			if c.usual() {
+				r.Usual++
+			}
 		}
 	}), nil
 }

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"mailsplice/bench/mock"
 )
 
@@ -28,10 +30,21 @@ func TestNumbers(t *testing.T) {
 			t.Fatalf("address %d: %v is not new, or not loopback", i, addr)
 		}
 		accounts[account], addrs[addr.String()] = true, true
+		if n, ok := Number(account); n != i || !ok {
+			t.Fatalf("%q: got number %d, %v; want %d", account, n, ok, i)
+		}
 	}
 	for _, i := range []int{1 << 29, 1<<30 - 1} { // whatever a long churn reaches
 		if a := SourceAddr(i); !a.IsLoopback() || a.To4()[3] == 0 || a.To4()[3] == 255 {
 			t.Errorf("address %d: got %v", i, a)
+		}
+	}
+}
+
+func TestNoNumber(t *testing.T) {
+	for _, name := range []string{"", "user", "user000000001", "user000000001@mail.example.com", "user1@mail.example.org", "x" + Account(1), Account(1) + "x"} {
+		if n, ok := Number(name); ok {
+			t.Errorf("%q: got number %d, want none", name, n)
 		}
 	}
 }
@@ -93,10 +106,36 @@ func opened(t *testing.T, target Target, n int, idle bool) *holder {
 	return h
 }
 
+// Clients take no port away from the proxy's own connections.
+func TestPortAtConnect(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	conn, err := Target{Addr: ln.Addr().String()}.dialTCP(7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if host, _, err := net.SplitHostPort(conn.LocalAddr().String()); err != nil || host != SourceAddr(7).String() {
+		t.Errorf("got address %s, %v; want %v", conn.LocalAddr(), err, SourceAddr(7))
+	}
+	raw, err := conn.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw.Control(func(fd uintptr) {
+		if on, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT); err != nil || on != 1 {
+			t.Errorf("IP_BIND_ADDRESS_NO_PORT: got %d, %v", on, err)
+		}
+	})
+}
+
 func TestPing(t *testing.T) {
 	legs(t, func(t *testing.T, s *mock.Server, target Target) {
 		h := opened(t, target, 7, false)
-		if joined, _ := s.Counts(); joined != 7 {
+		if joined := s.Counts().Joined; joined != 7 {
 			t.Errorf("the server has %d sessions, want 7", joined)
 		}
 		for _, a := range []PingArgs{{Sessions: 7, AtOnce: 3, For: 50 * time.Millisecond}, {Sessions: 5, Every: 10 * time.Millisecond, For: 50 * time.Millisecond}} {
@@ -107,6 +146,26 @@ func TestPing(t *testing.T) {
 		}
 		if _, err := h.ping(PingArgs{Sessions: 8, AtOnce: 1}); err == nil {
 			t.Error("more sessions than there are: no error")
+		}
+	})
+}
+
+// Every idle session answers, and idles again afterwards.
+func TestSweep(t *testing.T) {
+	legs(t, func(t *testing.T, s *mock.Server, target Target) {
+		h := opened(t, target, 7, true)
+		for range 2 {
+			r, err := h.sweep(SweepArgs{AtOnce: 3})
+			check(t, "sweep", 7, r, err)
+		}
+		if n, err := s.Push("* OK pushed 1"); n != 7 || err != nil {
+			t.Fatalf("pushed to %d sessions, %v", n, err)
+		}
+		r, err := h.await(AwaitArgs{Within: time.Minute})
+		check(t, "await", 7, r, err)
+		h.clients[3].conn.Close()
+		if r, err = h.sweep(SweepArgs{AtOnce: 3}); err != nil || r.Done != 6 || r.Failed != 1 || !strings.Contains(r.Error, "session 3 ") {
+			t.Errorf("one has gone: got %d done, %d failed (%s), %v", r.Done, r.Failed, r.Error, err)
 		}
 	})
 }
@@ -152,7 +211,7 @@ func TestLogins(t *testing.T) {
 				t.Errorf("resume %v: %d resumed, want %d", resume, r.Resumed, want)
 			}
 		}
-		if _, logins := s.Counts(); logins != 24 {
+		if logins := s.Counts().Logins; logins != 24 {
 			t.Errorf("the server has seen %d logins, want 24", logins)
 		}
 		r, err := h.login(LoginArgs{Target: target, Count: 1 << 30, AtOnce: 2, For: 20 * time.Millisecond})
@@ -170,7 +229,7 @@ func TestPreauth(t *testing.T) {
 			r, err := h.preauth(PreauthArgs{Target: target, Count: 3, AtOnce: 2, Silent: silent})
 			check(t, fmt.Sprint("silent ", silent), 3, r, err)
 		}
-		if joined, _ := s.Counts(); joined != 0 || len(h.waiting) != 6 {
+		if joined := s.Counts().Joined; joined != 0 || len(h.waiting) != 6 {
 			t.Errorf("got %d joined, %d held; want 0 and 6", joined, len(h.waiting))
 		}
 	})

@@ -20,6 +20,7 @@ func Main(r io.Reader, w io.Writer) error {
 		"preauth": child.Handle(h.preauth),
 		"ping":    child.Handle(h.ping),
 		"bulk":    child.Handle(h.bulk),
+		"sweep":   child.Handle(h.sweep),
 		"flood":   child.Handle(h.flood),
 		"await":   child.Handle(h.await),
 		"follow":  child.Handle(h.follow),
@@ -60,6 +61,11 @@ func (c *Clients) Ping(ctx context.Context, a PingArgs) (Reply, error) { return 
 
 // Bulk is the call of BulkArgs.
 func (c *Clients) Bulk(ctx context.Context, a BulkArgs) (Reply, error) { return c.do(ctx, "bulk", a) }
+
+// Sweep is the call of SweepArgs.
+func (c *Clients) Sweep(ctx context.Context, a SweepArgs) (Reply, error) {
+	return c.do(ctx, "sweep", a)
+}
 
 // Flood is the call of FloodArgs.
 func (c *Clients) Flood(ctx context.Context, a FloodArgs) (Reply, error) {

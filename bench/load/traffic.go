@@ -128,6 +128,33 @@ func (c *client) upload(n int64) error {
 	return err
 }
 
+// sweep goes over all sessions once.
+func (h *holder) sweep(a SweepArgs) (Reply, error) {
+	n := max(a.AtOnce, 1)
+	return workers(n, func(w int, r *Reply) {
+		for i := w; i < len(h.clients); i += n {
+			start := time.Now()
+			if err := h.clients[i].stir(); err != nil {
+				r.fail(fmt.Errorf("session %d of this process: %w", i, err))
+				continue
+			}
+			r.Done++
+			r.Latency.Add(time.Since(start))
+		}
+	}), nil
+}
+
+// stir is a NOOP of a session that idles.
+func (c *client) stir() error {
+	if err := c.exchange("DONE\r\n", "i OK"); err != nil {
+		return err
+	}
+	if err := c.exchange("n NOOP\r\n", "n OK"); err != nil {
+		return err
+	}
+	return c.idle()
+}
+
 // await waits on every session for a pushed line. The latency is from its departure to its arrival.
 func (h *holder) await(a AwaitArgs) (Reply, error) {
 	end := time.Now().Add(a.Within)

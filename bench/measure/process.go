@@ -65,6 +65,44 @@ func process(pid int) (u Usage, err error) {
 	return u, err
 }
 
+// Tree is a process and all that descend from it.
+func Tree(root int) ([]int, error) {
+	files, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		return nil, err
+	}
+	children := map[int][]int{}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			continue // it has just ended
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+		if err != nil {
+			return nil, err
+		}
+		children[parent(string(text))] = append(children[parent(string(text))], pid)
+	}
+	tree := []int{root}
+	for i := 0; i < len(tree); i++ {
+		tree = append(tree, children[tree[i]]...)
+	}
+	return tree, nil
+}
+
+// parent is the parent's id in /proc/PID/stat, 0 when there is none.
+func parent(stat string) int {
+	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+	if len(fields) < 2 {
+		return 0
+	}
+	pid, err := strconv.Atoi(fields[1])
+	if err != nil {
+		return 0
+	}
+	return pid
+}
+
 // CPU is what the processes have used of it.
 func CPU(pids ...int) (sum time.Duration, err error) {
 	for _, pid := range pids {

@@ -2,6 +2,9 @@ package measure
 
 import (
 	"os"
+	"os/exec"
+	"slices"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -24,6 +27,46 @@ func TestCPUTime(t *testing.T) {
 				t.Errorf("got %v, %v; want %v, success %v", got, err, tt.want, tt.ok)
 			}
 		})
+	}
+}
+
+func TestTree(t *testing.T) {
+	cmd := exec.Command("sh", "-c", "sleep 1000 & echo; wait")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := out.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	tree, err := Tree(cmd.Process.Pid)
+	if err != nil || len(tree) != 2 || tree[0] != cmd.Process.Pid {
+		t.Errorf("got %v, %v; want %d and its child", tree, err, cmd.Process.Pid)
+	}
+	all, err := Tree(os.Getpid())
+	if err != nil || len(all) < 3 || !slices.Contains(all, tree[len(tree)-1]) {
+		t.Errorf("this process: got %v, %v; want %v among them", all, err, tree)
+	}
+	for _, pid := range tree {
+		syscall.Kill(pid, syscall.SIGKILL)
+	}
+	cmd.Wait()
+}
+
+func TestParent(t *testing.T) {
+	tests := []struct {
+		stat string
+		want int
+	}{
+		{"7 (x) S 12 7", 12}, {"7 (a) 9 (b) R 13 7", 13}, {"", 0}, {"7 (x) S", 0}, {"7 (x) S y 7", 0},
+	}
+	for _, tt := range tests {
+		if got := parent(tt.stat); got != tt.want {
+			t.Errorf("%q: got %d, want %d", tt.stat, got, tt.want)
+		}
 	}
 }
 

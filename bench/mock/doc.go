@@ -16,5 +16,6 @@
 //	C: a XSINK N                             C: N bytes        S: a OK done
 //	C: a LOGOUT                              S: * BYE, a OK done
 //
-// Literals are not understood: the proxies under test replay passwords that need none.
+// A line that ends with a literal's length is answered with "+", and the next one goes on with it; the length itself is not
+// looked at, since no proxy under test has reason to send a line end inside a literal.
 package mock

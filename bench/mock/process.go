@@ -20,8 +20,13 @@ type Options struct {
 	CertPEM, KeyPEM []byte   // empty: no TLS
 }
 
-// Counts is what all backends of a process have seen.
-type Counts struct{ Joined, Logins int }
+// Counts is what all backends of a process have seen, or one of them.
+type Counts struct {
+	Joined     int // sessions that have logged in and are still there
+	Logins     int
+	Handshakes int // of TLS, completed
+	Resumed    int // of Handshakes
+}
 
 // Main is the process: it serves calls on r and w until r ends. Close-time errors do not matter to anyone.
 func Main(r io.Reader, w io.Writer) error {
@@ -42,8 +47,7 @@ func Main(r io.Reader, w io.Writer) error {
 		}),
 		"counts": child.Handle(func(child.None) (c Counts, err error) {
 			for _, s := range servers {
-				joined, logins := s.Counts()
-				c.Joined, c.Logins = c.Joined+joined, c.Logins+logins
+				c.add(s.Counts())
 			}
 			return c, nil
 		}),
@@ -57,6 +61,11 @@ func Main(r io.Reader, w io.Writer) error {
 			return n, nil
 		}),
 	})
+}
+
+func (c *Counts) add(o Counts) {
+	c.Joined, c.Logins = c.Joined+o.Joined, c.Logins+o.Logins
+	c.Handshakes, c.Resumed = c.Handshakes+o.Handshakes, c.Resumed+o.Resumed
 }
 
 func serveAll(o Options) (servers []*Server, err error) {

@@ -22,7 +22,7 @@ type Server struct {
 
 	mu       sync.Mutex
 	sessions map[netpoll.Connection]*session
-	logins   int
+	seen     Counts // but for Joined
 }
 
 // Serve starts a backend on a loopback address with a free port; with config it speaks TLS from the first byte.
@@ -67,11 +67,13 @@ func (s *Server) Close(ctx context.Context) error {
 	}
 }
 
-// Counts is how many sessions have logged in and are still there, and how many logins there have been.
-func (s *Server) Counts() (joined, logins int) {
+// Counts is what it has seen.
+func (s *Server) Counts() Counts {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.sessions), s.logins
+	c := s.seen
+	c.Joined = len(s.sessions)
+	return c
 }
 
 // Push writes a line to every session that has logged in, and returns to how many.
@@ -140,10 +142,17 @@ func (s *Server) begin(one *session, c netpoll.Connection) error {
 	if err := c.SetReadTimeout(handshakeTimeout); err != nil {
 		return err
 	}
-	var err error
-	if one.layer, err = handshake(c, s.config); err != nil {
+	layer, resumed, err := handshake(c, s.config)
+	if err != nil {
 		return err
 	}
+	one.layer = layer
+	s.mu.Lock()
+	s.seen.Handshakes++
+	if resumed {
+		s.seen.Resumed++
+	}
+	s.mu.Unlock()
 	return one.greet()
 }
 
@@ -151,7 +160,7 @@ func (s *Server) begin(one *session, c netpoll.Connection) error {
 func (s *Server) admit(c netpoll.Connection, one *session) {
 	s.mu.Lock()
 	s.sessions[c] = one
-	s.logins++
+	s.seen.Logins++
 	s.mu.Unlock()
 	c.AddCloseCallback(func(c netpoll.Connection) error {
 		s.mu.Lock()

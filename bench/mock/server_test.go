@@ -101,8 +101,8 @@ func TestServer(t *testing.T) {
 			if line, err := c.in.ReadString('\n'); err != io.EOF {
 				t.Errorf("after the end: got %q, %v; want EOF", line, err)
 			}
-			if joined, logins := s.Counts(); logins != 1 {
-				t.Errorf("got %d joined, %d logins; want 1 login", joined, logins)
+			if c := s.Counts(); c.Logins != 1 {
+				t.Errorf("got %d joined, %d logins; want 1 login", c.Joined, c.Logins)
 			}
 		})
 	}
@@ -131,7 +131,7 @@ func TestLeaving(t *testing.T) {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for range 10_000 {
-		if joined, _ := s.Counts(); joined == 0 {
+		if s.Counts().Joined == 0 {
 			return
 		}
 		<-tick.C

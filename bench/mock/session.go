@@ -33,10 +33,12 @@ type session struct {
 	name    string // of the backend
 	layer   layer
 	partial []byte // beginning of a line
-	sink    int64  // bytes that an XSINK still takes
-	tag     string // of the XSINK or IDLE in progress
-	idling  bool
-	joined  bool // has logged in
+	// literals is the beginning of a command whose next line is awaited.
+	literals []byte
+	sink     int64  // bytes that an XSINK still takes
+	tag      string // of the XSINK or IDLE in progress
+	idling   bool
+	joined   bool // has logged in
 
 	mu sync.Mutex
 }
@@ -121,6 +123,16 @@ func (s *session) command(line []byte) error {
 	if s.idling {
 		s.idling = false
 		return s.say("%s OK done\r\n", s.tag)
+	}
+	if bytes.HasSuffix(line, []byte("}")) {
+		s.literals = append(s.literals, line...)
+		if len(s.literals) > maxLineBytes {
+			return errLine
+		}
+		return s.say("+ go on\r\n")
+	}
+	if len(s.literals) > 0 {
+		line, s.literals = append(s.literals, line...), nil
 	}
 	tag, rest, _ := bytes.Cut(line, []byte(" "))
 	verb, args, _ := bytes.Cut(rest, []byte(" "))

@@ -48,6 +48,8 @@ func TestSession(t *testing.T) {
 		{"capability", "a CAPABILITY\r\n", "* CAPABILITY " + capabilities + "\r\na OK done\r\n", false, nil},
 		{"login", "a LOGIN u p\r\n", "a" + loggedIn, true, nil},
 		{"authenticate", "a AUTHENTICATE PLAIN AHUAcA==\r\n", "a" + loggedIn, true, nil},
+		{"login with literals", "a LOGIN {1}\r\nu {1}\r\np\r\nb NOOP\r\n", "+ go on\r\n+ go on\r\na" + loggedIn + "b OK done\r\n", true, nil},
+		{"literals without end", strings.Repeat("{7}\r\n", maxLineBytes/3+1), strings.Repeat("+ go on\r\n", maxLineBytes/3), false, errLine},
 		{"verbs in any case", "a noop\r\n", "a OK done\r\n", false, nil},
 		{"id", "a ID (\"x\" \"y\")\r\n", "* ID NIL\r\na OK done\r\n", false, nil},
 		{"pipelined", "a NOOP\r\nb NOOP\r\n", "a OK done\r\nb OK done\r\n", false, nil},

@@ -1,3 +1,3 @@
-// Package report turns the figures of repeated runs into a result that can be kept (JSON) and a table that can be read:
-// the median of the runs, how far they lay apart, and the ratio to a baseline.
+// Package report turns the figures of repeated runs into a result that can be kept (JSON), a table that can be read and a
+// chart that can be seen: the median of the runs, how far they lay apart, and the ratios of one proxy to each of the others.
 package report

@@ -3,6 +3,7 @@ package report
 import (
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,14 +21,14 @@ func sample() *Result {
 
 func TestTable(t *testing.T) {
 	const want = `
-| login             |   mailsplice |      naive | mailsplice / naive |
-| ----------------- | ------------ | ---------- | ------------------ |
-| CPU per login, us |   110 ± 18 % |  400 ± 0 % |               0.28 |
-| p99, us           | 0.6 ± 33 % | 2000 ± 0 % |               0.00 |
-| goroutines        |            - |         40 |                  - |
+| login             |   mailsplice |      naive | mailsplice / naive  |
+| ----------------- | ------------ | ---------- | ------------------- |
+| CPU per login, us |   110 ± 18 % |  400 ± 0 % | 0.28 (0.25 to 0.30) |
+| p99, us           |   0.6 ± 33 % | 2000 ± 0 % | 0.00 (0.00 to 0.00) |
+| goroutines        |            - |         40 |                   - |
 `
 	var b strings.Builder
-	if err := sample().Table(&b, "naive"); err != nil {
+	if err := sample().Table(&b, "mailsplice"); err != nil {
 		t.Fatal(err)
 	}
 	// Widths aside, which the next test looks at.
@@ -44,11 +45,56 @@ func TestTable(t *testing.T) {
 	}
 }
 
+// Each repeat has a ratio of its own; a repeat that only one proxy has counts for nothing.
+func TestRatios(t *testing.T) {
+	r := sample()
+	r.Runs[3].Figures[0].Value = 100
+	r.Runs = append(r.Runs, Run{"mailsplice", 3, []Figure{{"CPU per login", "us", 1}}})
+	tests := []struct {
+		over, under, figure string
+		want                []float64
+	}{
+		{"mailsplice", "naive", "CPU per login", []float64{0.25, 1.2}},
+		{"naive", "mailsplice", "CPU per login", []float64{4, 100. / 120}},
+		{"mailsplice", "naive", "goroutines", nil},
+		{"mailsplice", "other", "CPU per login", nil},
+	}
+	for _, tt := range tests {
+		k := key{tt.figure, "us"}
+		if got := r.ratios(tt.over, tt.under, k); !slices.Equal(got, tt.want) {
+			t.Errorf("%s over %s, %s: got %v, want %v", tt.over, tt.under, tt.figure, got, tt.want)
+		}
+	}
+}
+
+func TestOnly(t *testing.T) {
+	r := sample()
+	got := r.Only("per login", "routines")
+	if len(got.Runs) != 4 || len(got.Runs[1].Figures) != 2 || got.Runs[1].Figures[1].Name != "goroutines" || got.Runs[3].Figures[0].Value != 400 {
+		t.Errorf("got %+v", got.Runs)
+	}
+	if !reflect.DeepEqual(r, sample()) {
+		t.Errorf("the result itself was changed: %+v", r)
+	}
+}
+
+func TestNotes(t *testing.T) {
+	r := sample()
+	r.Skipped, r.Remarks = map[string]string{"b": "not there"}, map[string]string{"a": "less"}
+	var b strings.Builder
+	if err := r.Table(&b, "mailsplice"); err != nil {
+		t.Fatal(err)
+	}
+	if want := "|\n\n* **b was not measured**: not there.\n* a: less.\n"; !strings.HasSuffix(b.String(), want) {
+		t.Errorf("got %q at the end, want %q", b.String(), want)
+	}
+}
+
 func TestTableWithoutBaseline(t *testing.T) {
 	r := sample()
 	r.Runs = r.Runs[:1]
 	var b strings.Builder
-	if err := r.Table(&b, "naive"); err != nil {
+	if err := r.Table(&b, "mailsplice"); err != nil {
 		t.Fatal(err)
 	}
 	if strings.Contains(b.String(), "/ naive") || strings.Contains(b.String(), "±") {

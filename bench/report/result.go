@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"mailsplice/bench/measure"
@@ -33,7 +35,8 @@ type Result struct {
 	Versions map[string]string `json:"versions"` // of the proxies, by name
 	Settings map[string]string `json:"settings"` // every flag, defaults too
 	Runs     []Run             `json:"runs"`
-	Skipped  map[string]string `json:"skipped,omitempty"` // proxies that cannot do this, and why
+	Skipped  map[string]string `json:"skipped,omitempty"` // proxies that were not measured, and why
+	Remarks  map[string]string `json:"remarks,omitempty"` // what proxies do less or more than others
 }
 
 // WriteFile stores the result as JSON.
@@ -61,6 +64,21 @@ func ReadFile(path string) (*Result, error) {
 	return r, nil
 }
 
+// Only is the result with no other figures than those whose names end with one of the endings.
+func (r *Result) Only(endings ...string) *Result {
+	less := *r
+	less.Runs = nil
+	for _, run := range r.Runs {
+		run.Figures = slices.DeleteFunc(slices.Clone(run.Figures), func(f Figure) bool { return !ends(f.Name, endings) })
+		less.Runs = append(less.Runs, run)
+	}
+	return &less
+}
+
+func ends(name string, endings []string) bool {
+	return slices.ContainsFunc(endings, func(e string) bool { return strings.HasSuffix(name, e) })
+}
+
 // key is what figures of several runs have in common.
 type key struct{ name, unit string }
 
@@ -70,9 +88,37 @@ func (r *Result) values(proxy string, k key) (list []float64) {
 		if run.Proxy != proxy {
 			continue
 		}
-		for _, f := range run.Figures {
-			if f.Name == k.name && f.Unit == k.unit {
-				list = append(list, f.Value)
+		if v, ok := run.value(k); ok {
+			list = append(list, v)
+		}
+	}
+	return list
+}
+
+func (run Run) value(k key) (v float64, ok bool) {
+	for _, f := range run.Figures {
+		if f.Name == k.name && f.Unit == k.unit {
+			return f.Value, true
+		}
+	}
+	return 0, false
+}
+
+// ratios are one proxy's figure over another's in the same repeat, which lay next to each other in time: what slowed the
+// machine down slowed both.
+func (r *Result) ratios(over, under string, k key) (list []float64) {
+	for _, a := range r.Runs {
+		if a.Proxy != over {
+			continue
+		}
+		for _, b := range r.Runs {
+			if b.Proxy != under || b.Repeat != a.Repeat {
+				continue
+			}
+			x, ok := a.value(k)
+			y, too := b.value(k)
+			if ok && too && y != 0 {
+				list = append(list, x/y)
 			}
 		}
 	}

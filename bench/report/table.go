@@ -3,23 +3,26 @@ package report
 import (
 	"fmt"
 	"io"
+	"maps"
 	"math"
+	"slices"
 	"strings"
 
 	"mailsplice/bench/measure"
 )
 
 // Table writes the result as a Markdown table: a row for each figure, a column for each proxy with the median and, of
-// several runs, the spread (largest less smallest) in percent of it. The last columns are ratios to the proxy called
-// baseline.
-func (r *Result) Table(w io.Writer, baseline string) error {
+// several runs, the spread (largest less smallest) in percent of it. The last columns are ratios of the proxy called
+// subject to each of the others: the median of the ratios in each repeat and, of several, the smallest and the largest.
+// Below it stand the proxies that were not measured, and what the others do less or more.
+func (r *Result) Table(w io.Writer, subject string) error {
 	keys, proxies := r.keys()
 	head := append([]string{r.Scenario}, proxies...)
-	var compared []string
+	var others []string
 	for _, p := range proxies {
-		if p != baseline && contains(proxies, baseline) {
-			compared = append(compared, p)
-			head = append(head, p+" / "+baseline)
+		if p != subject && slices.Contains(proxies, subject) {
+			others = append(others, p)
+			head = append(head, subject+" / "+p)
 		}
 	}
 	rows := [][]string{head}
@@ -28,21 +31,31 @@ func (r *Result) Table(w io.Writer, baseline string) error {
 		for _, p := range proxies {
 			row = append(row, cell(r.values(p, k)))
 		}
-		for _, p := range compared {
-			row = append(row, ratio(r.values(p, k), r.values(baseline, k)))
+		for _, p := range others {
+			row = append(row, ratio(r.ratios(subject, p, k)))
 		}
 		rows = append(rows, row)
 	}
-	return writeRows(w, rows)
+	if err := writeRows(w, rows); err != nil {
+		return err
+	}
+	return r.notes(w)
 }
 
-func contains(list []string, s string) bool {
-	for _, one := range list {
-		if one == s {
-			return true
-		}
+// notes are what a reader of the table must know.
+func (r *Result) notes(w io.Writer) error {
+	var list []string
+	for _, name := range slices.Sorted(maps.Keys(r.Skipped)) {
+		list = append(list, fmt.Sprintf("* **%s was not measured**: %s.", name, r.Skipped[name]))
 	}
-	return false
+	for _, name := range slices.Sorted(maps.Keys(r.Remarks)) {
+		list = append(list, fmt.Sprintf("* %s: %s.", name, r.Remarks[name]))
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	_, err := fmt.Fprintf(w, "\n%s\n", strings.Join(list, "\n"))
+	return err
 }
 
 func cell(values []float64) string {
@@ -56,15 +69,14 @@ func cell(values []float64) string {
 	return fmt.Sprintf("%s ± %.0f %%", short(median), math.Abs(measure.Spread(values)/median)*100)
 }
 
-func ratio(values, baseline []float64) string {
-	if len(values) == 0 || len(baseline) == 0 {
+func ratio(values []float64) string {
+	switch len(values) {
+	case 0:
 		return "-"
+	case 1:
+		return fmt.Sprintf("%.2f", values[0])
 	}
-	b := measure.Median(baseline)
-	if b == 0 {
-		return "-"
-	}
-	return fmt.Sprintf("%.2f", measure.Median(values)/b)
+	return fmt.Sprintf("%.2f (%.2f to %.2f)", measure.Median(values), slices.Min(values), slices.Max(values))
 }
 
 // short is a number with about three digits.

@@ -28,7 +28,7 @@ func bindChurn(f *flag.FlagSet) Measure {
 
 func measureChurn(ctx context.Context, env Env, o churnOptions) ([]report.Figure, error) {
 	const untilTheEnd = 1 << 30 // logins; the time ends them
-	if err := rising(counts{o.sessions}, 2); err != nil {
+	if err := rising(env, counts{o.sessions}, 2); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, measureTimeout+o.duration+2*o.settle)

@@ -29,7 +29,7 @@ func bindCutover(f *flag.FlagSet) Measure {
 }
 
 func measureCutover(ctx context.Context, env Env, o cutoverOptions) ([]report.Figure, error) {
-	if err := rising(counts{o.accounts}, 2); err != nil {
+	if err := rising(env, counts{o.accounts}, 2); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, measureTimeout+o.within)

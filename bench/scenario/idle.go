@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"mailsplice/bench/load"
 	"mailsplice/bench/report"
 	"mailsplice/bench/stage"
 )
@@ -23,11 +24,12 @@ func bindIdle(f *flag.FlagSet) Measure {
 }
 
 func measureIdle(ctx context.Context, env Env, steps counts, settle time.Duration) ([]report.Figure, error) {
-	if err := rising(steps, 2); err != nil {
+	if err := rising(env, steps, 2); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, measureTimeout+settle*time.Duration(len(steps)))
 	defer cancel()
+	env.Accounts = max(stage.MaxAccounts, slices.Max(steps)) // each session's is in the mapping
 	s, err := stage.Open(ctx, env.Options)
 	if err != nil {
 		return nil, err
@@ -53,21 +55,46 @@ func measureIdle(ctx context.Context, env Env, steps counts, settle time.Duratio
 			return nil, err
 		}
 	}
-	return g.result(4), nil
+	env.Note("a NOOP on each of %d", have)
+	var answers load.Reply
+	cpu, err := spent(s, func() (err error) {
+		answers, err = sweep(ctx, s, have)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return append(g.result(4),
+		report.Figure{Name: "sessions that answered a NOOP at the end", Value: float64(answers.Done)},
+		report.Figure{Name: "CPU to end IDLE, NOOP and idle again", Unit: "us", Value: micros(cpu, answers.Done)}), nil
 }
 
-// rising checks steps: each above the one before, the last within what a process with so many descriptors each can hold.
-func rising(steps counts, descriptors int) error {
+// sweep makes every idle session answer a NOOP, which shows that it is still there.
+func sweep(ctx context.Context, s *stage.Stage, want int) (load.Reply, error) {
+	const atOnce = 32 // of all processes together
+	r, err := onAll(s.Clients, func(_ int, c *load.Clients) (load.Reply, error) {
+		return c.Sweep(ctx, load.SweepArgs{AtOnce: max(atOnce/len(s.Clients), 1)})
+	})
+	if err == nil && r.Done != want {
+		err = fmt.Errorf("%d sessions answered a NOOP, want %d", r.Done, want)
+	}
+	return r, err
+}
+
+// rising checks steps: each above the one before, the last within what the processes can hold: so many descriptors each of
+// the proxy's, one of the clients' and backends'.
+func rising(env Env, steps counts, descriptors int) error {
 	limit, err := stage.MaxSessions()
 	if err != nil {
 		return err
 	}
-	limit = min(limit*2/descriptors, stage.MaxAccounts)
+	files := limit * 2 // of a process
+	limit = min(files/descriptors*max(env.Processes, 1), files*max(env.Clients, 1), files*max(env.Backends, 1))
 	if !slices.IsSorted(steps) || len(slices.Compact(slices.Clone(steps))) != len(steps) {
 		return fmt.Errorf("steps: found %s, allowed rising numbers", steps.String())
 	}
 	if top := steps[len(steps)-1]; top > limit {
-		return fmt.Errorf("steps: found %d, allowed at most %d here (RLIMIT_NOFILE)", top, limit)
+		return fmt.Errorf("steps: found %d, allowed at most %d with so many processes (RLIMIT_NOFILE)", top, limit)
 	}
 	return nil
 }

@@ -28,7 +28,7 @@ func bindPing(f *flag.FlagSet) Measure {
 }
 
 func measurePing(ctx context.Context, env Env, o pingOptions) ([]report.Figure, error) {
-	if err := rising(counts{o.sessions}, 2); err != nil {
+	if err := rising(env, counts{o.sessions}, 2); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, measureTimeout+o.warmUp+o.duration)

@@ -36,7 +36,7 @@ func bindPreauth(f *flag.FlagSet) Measure {
 }
 
 func measurePreauth(ctx context.Context, env Env, o preauthOptions, kind string) ([]report.Figure, error) {
-	if err := rising(o.steps, 1); err != nil {
+	if err := rising(env, o.steps, 1); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, measureTimeout+o.settle*time.Duration(len(o.steps)))

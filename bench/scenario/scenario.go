@@ -33,7 +33,7 @@ type Env struct {
 }
 
 // ErrCannot is returned for a proxy that has no way to do what the scenario measures.
-var ErrCannot = errors.New("this proxy cannot do it")
+var ErrCannot = stage.ErrCannot
 
 // All is every scenario, in the order of the package's comment.
 func All() []Scenario {
@@ -125,7 +125,8 @@ func completed(r load.Reply, err error) (load.Reply, error) {
 	return r, complete(r)
 }
 
-// open logs in sessions from number first on, and checks that the backends have so many in all.
+// open logs in sessions from number first on, and waits until the backends have so many in all: a client may read its answer
+// before its backend has counted it.
 func open(ctx context.Context, s *stage.Stage, first, count int, idle bool) (load.Reply, error) {
 	const atOnce = 64 // of all processes together
 	r, err := onAll(s.Clients, func(k int, c *load.Clients) (load.Reply, error) {
@@ -135,11 +136,7 @@ func open(ctx context.Context, s *stage.Stage, first, count int, idle bool) (loa
 	if err != nil {
 		return r, err
 	}
-	joined, err := s.Joined(ctx)
-	if err == nil && joined != first+count {
-		err = fmt.Errorf("the backends have %d sessions, want %d", joined, first+count)
-	}
-	return r, err
+	return r, settled(ctx, s, first+count)
 }
 
 // settled waits until the backends have so many sessions.

@@ -33,7 +33,7 @@ func TestShare(t *testing.T) {
 
 func TestRising(t *testing.T) {
 	limit := 0
-	for limit = 1; rising(counts{limit * 2}, 2) == nil; limit *= 2 {
+	for limit = 1; rising(Env{}, counts{limit * 2}, 2) == nil; limit *= 2 {
 	}
 	tests := []struct {
 		name        string
@@ -50,7 +50,7 @@ func TestRising(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			err := rising(tt.steps, tt.descriptors)
+			err := rising(Env{}, tt.steps, tt.descriptors)
 			if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want %q", err, tt.want)
 			}

@@ -29,7 +29,7 @@ func bindWave(f *flag.FlagSet) Measure {
 }
 
 func measureWave(ctx context.Context, env Env, o waveOptions) ([]report.Figure, error) {
-	if err := rising(counts{o.sessions}, 2); err != nil {
+	if err := rising(env, counts{o.sessions}, 2); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, measureTimeout+2*o.settle+o.within)

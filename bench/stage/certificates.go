@@ -24,21 +24,21 @@ const (
 	RSA   Key = "rsa"   // 2048 bits
 )
 
-// Names in the certificates.
+// Names in the certificates that clients and proxies see.
 const (
-	proxyName   = "mail.example.org"
-	backendName = "backend.example.org"
+	ProxyName   = "mail.example.org"
+	BackendHost = "backend.example.org"
 )
 
 const rsaBits = 2048
 
-// certificate is a self-signed one.
-type certificate struct {
+// Certificate is a self-signed one. Whoever holds CertPEM trusts it and no other.
+type Certificate struct {
 	CertPEM, KeyPEM []byte
 	SHA256          [sha256.Size]byte // of the DER form
 }
 
-func newCertificate(kind Key, name string) (*certificate, error) {
+func newCertificate(kind Key, name string) (*Certificate, error) {
 	key, err := generate(kind)
 	if err != nil {
 		return nil, err
@@ -46,7 +46,9 @@ func newCertificate(kind Key, name string) (*certificate, error) {
 	now := time.Now()
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(now.UnixNano()), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
-		NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(1, 0, 0), KeyUsage: x509.KeyUsageDigitalSignature,
+		NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(1, 0, 0),
+		// OpenSSL trusts a self-signed certificate only if it may sign certificates.
+		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
@@ -56,7 +58,7 @@ func newCertificate(kind Key, name string) (*certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &certificate{
+	return &Certificate{
 		CertPEM: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
 		KeyPEM:  pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}),
 		SHA256:  sha256.Sum256(der),

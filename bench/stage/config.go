@@ -13,7 +13,7 @@ import (
 // from the defaults is what a measurement needs: no limit of connections, and clients that may think before they log in.
 func configuration(s *Setting, admin string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "[server]\nhostname = %q\nshutdown_grace = \"1s\"\n", proxyName)
+	fmt.Fprintf(&b, "[server]\nhostname = %q\nshutdown_grace = \"1s\"\nreuse_port = %v\n", ProxyName, s.Processes > 1)
 	if s.LogLevel != "" {
 		fmt.Fprintf(&b, "log_level = %q\n", s.LogLevel)
 	}
@@ -36,7 +36,7 @@ func destination(b *strings.Builder, s *Setting, i int, addr string) {
 	host, port, _ := net.SplitHostPort(addr)
 	fmt.Fprintf(b, "\n[destination.%s]\nhost = %q\nforwarding = \"none\"\n", BackendName(i), host)
 	if s.BackendTLS {
-		fmt.Fprintf(b, "tls_server_name = %q\ntls_pinned_cert_sha256 = %q\n", backendName, hex.EncodeToString(s.back.SHA256[:]))
+		fmt.Fprintf(b, "tls_server_name = %q\ntls_pinned_cert_sha256 = %q\n", BackendHost, hex.EncodeToString(s.Back.SHA256[:]))
 	} else {
 		b.WriteString("allow_plaintext_auth = true\n")
 	}
@@ -51,9 +51,9 @@ func legTLS(on bool) string {
 }
 
 // mappings is the file's text.
-func mappings(destination func(account int) int) string {
+func mappings(accounts int, destination func(account int) int) string {
 	var b strings.Builder
-	for i := range MaxAccounts {
+	for i := range accounts {
 		fmt.Fprintf(&b, "%s\t%s\n", load.Account(i), BackendName(destination(i)))
 	}
 	return b.String()

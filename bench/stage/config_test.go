@@ -13,11 +13,11 @@ import (
 
 // The real configuration reader takes what is written, for every pair of legs, and understands it as meant.
 func TestConfiguration(t *testing.T) {
-	front, err := newCertificate(RSA, proxyName)
+	front, err := newCertificate(RSA, ProxyName)
 	if err != nil {
 		t.Fatal(err)
 	}
-	back, err := newCertificate(ECDSA, backendName)
+	back, err := newCertificate(ECDSA, BackendHost)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,8 +27,9 @@ func TestConfiguration(t *testing.T) {
 		for _, backend := range []bool{true, false} {
 			t.Run(fmt.Sprintf("client TLS %v, backend TLS %v", client, backend), func(t *testing.T) {
 				o := Options{ClientTLS: client, BackendTLS: backend, LogLevel: "warn", Destination: func(i int) int { return i % 2 }}
-				s := &Setting{Options: o, Listen: "127.0.0.1:1143", Backends: []string{"127.0.0.1:2001", "127.0.0.1:2002"}, front: front, back: back}
-				p := &mailspliceProxy{dir: t.TempDir()}
+				o.Accounts = 3
+				s := &Setting{Options: o, Listen: "127.0.0.1:1143", Backends: []string{"127.0.0.1:2001", "127.0.0.1:2002"}, Front: front, Back: back}
+				p := &mailspliceProcess{dir: t.TempDir()}
 				if p.admin = "127.0.0.1:9443"; p.writeFiles(s, "\n[oauth]\njwt_username_claim = \"name\"\n") != nil {
 					t.Fatal("writing files")
 				}
@@ -48,7 +49,7 @@ func TestConfiguration(t *testing.T) {
 }
 
 func TestMappings(t *testing.T) {
-	lines := strings.Split(strings.TrimSuffix(mappings(func(i int) int { return i % 3 }), "\n"), "\n")
+	lines := strings.Split(strings.TrimSuffix(mappings(MaxAccounts, func(i int) int { return i % 3 }), "\n"), "\n")
 	if len(lines) != MaxAccounts || lines[0] != load.Account(0)+"\tb0" || lines[5] != load.Account(5)+"\tb2" {
 		t.Errorf("got %d lines, the first %q, the sixth %q", len(lines), lines[0], lines[5])
 	}
@@ -62,7 +63,7 @@ func TestEnvironment(t *testing.T) {
 }
 
 func TestUnknownKey(t *testing.T) {
-	if _, err := newCertificate("dsa", proxyName); err == nil || !strings.Contains(err.Error(), `found "dsa"`) {
+	if _, err := newCertificate("dsa", ProxyName); err == nil || !strings.Contains(err.Error(), `found "dsa"`) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -13,6 +13,9 @@ func (Direct) Name() string { return "direct" }
 
 // Start implements Starter. Both legs must be alike, since there is only one.
 func (Direct) Start(_ context.Context, s *Setting) (Proxy, error) {
+	if err := s.Single(); err != nil {
+		return nil, err
+	}
 	if s.ClientTLS != s.BackendTLS {
 		return nil, errors.New("legs differ")
 	}

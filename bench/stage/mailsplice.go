@@ -47,36 +47,48 @@ func BuildMailsplice(ctx context.Context, dir string) (string, error) {
 	return binary, nil
 }
 
-// Start implements Starter.
+// Start implements Starter. Several processes share the port (SPEC 2, reuse_port); each has files of its own.
 func (m Mailsplice) Start(ctx context.Context, s *Setting) (Proxy, error) {
-	adminAddr, err := freeAddr()
-	if err != nil {
-		return nil, err
-	}
 	secret := make([]byte, 32)
 	rand.Read(secret)
-	p := &mailspliceProxy{addr: s.Listen, admin: adminAddr, token: hex.EncodeToString(secret), dir: s.Dir}
+	all := &mailspliceProxy{addr: s.Listen}
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	for i := range max(s.Processes, 1) {
+		p := &mailspliceProcess{token: hex.EncodeToString(secret), dir: filepath.Join(s.Dir, fmt.Sprintf("p%d", i))}
+		if err := m.start(ctx, s, p); err != nil {
+			all.Stop()
+			return nil, err
+		}
+		all.processes = append(all.processes, p)
+	}
+	return all, nil
+}
+
+// start returns when p takes clients: it binds the port of its admin API last.
+func (m Mailsplice) start(ctx context.Context, s *Setting, p *mailspliceProcess) (err error) {
+	if p.admin, err = FreeAddr(); err != nil {
+		return err
+	}
 	if err := p.writeFiles(s, m.Extra); err != nil {
-		return nil, err
+		return err
 	}
 	log, err := os.Create(p.path("log"))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer log.Close() // the process has its own
 	cmd := exec.Command(m.Binary, "run", p.path("mailsplice.toml"))
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Env = append(withoutMailsplice(os.Environ()), "MAILSPLICE_ADMIN_TOKEN="+p.token)
 	if p.Process, err = child.Run(cmd); err != nil {
-		return nil, err
+		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
-	defer cancel()
-	if err := waitReady(ctx, p.addr, p.Ended()); err != nil {
+	if err := WaitReady(ctx, p.admin, p.Ended()); err != nil {
 		p.Stop()
-		return nil, fmt.Errorf("%w; its log ends with: %s", err, p.logTail())
+		return fmt.Errorf("%w; its log ends with: %s", err, logTail(p.path("log")))
 	}
-	return p, nil
+	return nil
 }
 
 // withoutMailsplice drops what would overrule the configuration.
@@ -89,21 +101,56 @@ func withoutMailsplice(env []string) (list []string) {
 	return list
 }
 
+// mailspliceProxy is all processes together.
 type mailspliceProxy struct {
-	*child.Process
-	addr, admin, token, dir string
+	addr      string
+	processes []*mailspliceProcess
 }
 
-func (p *mailspliceProxy) Addr() string            { return p.addr }
-func (p *mailspliceProxy) Pids() []int             { return []int{p.Pid()} }
-func (p *mailspliceProxy) path(name string) string { return filepath.Join(p.dir, name) }
+func (a *mailspliceProxy) Addr() string { return a.addr }
 
-func (p *mailspliceProxy) writeFiles(s *Setting, extra string) error {
+func (a *mailspliceProxy) Pids() (pids []int) {
+	for _, p := range a.processes {
+		pids = append(pids, p.Pid())
+	}
+	return pids
+}
+
+// Goroutines are those of all processes.
+func (a *mailspliceProxy) Goroutines(ctx context.Context) (sum int, ok bool) {
+	for _, p := range a.processes {
+		n, ok := p.goroutines(ctx)
+		if !ok {
+			return 0, false
+		}
+		sum += n
+	}
+	return sum, true
+}
+
+func (a *mailspliceProxy) Stop() {
+	for _, p := range a.processes {
+		p.Stop()
+	}
+}
+
+// mailspliceProcess is one of them.
+type mailspliceProcess struct {
+	*child.Process
+	admin, token, dir string
+}
+
+func (p *mailspliceProcess) path(name string) string { return filepath.Join(p.dir, name) }
+
+func (p *mailspliceProcess) writeFiles(s *Setting, extra string) error {
+	if err := os.MkdirAll(p.dir, 0o700); err != nil {
+		return err
+	}
 	files := map[string]string{
 		"mailsplice.toml": configuration(s, p.admin) + extra,
-		"mappings.tsv":    mappings(s.Destination),
-		"cert.pem":        string(s.front.CertPEM),
-		"key.pem":         string(s.front.KeyPEM),
+		"mappings.tsv":    mappings(s.Accounts, s.Destination),
+		"cert.pem":        string(s.Front.CertPEM),
+		"key.pem":         string(s.Front.KeyPEM),
 	}
 	for name, text := range files {
 		if err := os.WriteFile(p.path(name), []byte(text), 0o600); err != nil {
@@ -113,8 +160,9 @@ func (p *mailspliceProxy) writeFiles(s *Setting, extra string) error {
 	return nil
 }
 
-func (p *mailspliceProxy) logTail() string {
-	text, err := os.ReadFile(p.path("log"))
+// logTail is the end of a file, or why there is none.
+func logTail(path string) string {
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return err.Error()
 	}
@@ -124,7 +172,7 @@ func (p *mailspliceProxy) logTail() string {
 var errAdmin = errors.New("admin API")
 
 // call is one call of the admin API (SPEC 8).
-func (p *mailspliceProxy) call(ctx context.Context, method, path string, query url.Values) (io.ReadCloser, error) {
+func (p *mailspliceProcess) call(ctx context.Context, method, path string, query url.Values) (io.ReadCloser, error) {
 	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
 	u := url.URL{Scheme: "https", Host: p.admin, Path: path, RawQuery: query.Encode()}
 	q, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
@@ -160,8 +208,8 @@ func (c cancelling) Close() error {
 // The certificate was made a moment ago, for a process that we have started.
 var adminClient = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 
-// Goroutines reads them from /metrics.
-func (p *mailspliceProxy) Goroutines(ctx context.Context) (n int, ok bool) {
+// goroutines reads them from /metrics.
+func (p *mailspliceProcess) goroutines(ctx context.Context) (n int, ok bool) {
 	body, err := p.call(ctx, http.MethodGet, "/metrics", nil)
 	if err != nil {
 		return 0, false
@@ -182,10 +230,26 @@ type Mover interface {
 	Move(ctx context.Context, account string, backend int) error
 }
 
-// Move implements Mover.
-func (p *mailspliceProxy) Move(ctx context.Context, account string, backend int) error {
+// Move implements Mover. Every process has a mapping of its own: a session must not end before all of them are changed, since
+// it comes back to any of them.
+func (a *mailspliceProxy) Move(ctx context.Context, account string, backend int) error {
+	kicks := []string{"true"}
+	if len(a.processes) > 1 {
+		kicks = []string{"false", "true"}
+	}
+	for _, kick := range kicks {
+		for _, p := range a.processes {
+			if err := p.move(ctx, account, backend, kick); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (p *mailspliceProcess) move(ctx context.Context, account string, backend int, kick string) error {
 	body, err := p.call(ctx, http.MethodPut, "/mappings",
-		url.Values{"identifier": {account}, "destination": {BackendName(backend)}, "kick": {"true"}})
+		url.Values{"identifier": {account}, "destination": {BackendName(backend)}, "kick": {kick}})
 	if err != nil {
 		return err
 	}

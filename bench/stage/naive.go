@@ -12,11 +12,19 @@ type Naive struct{}
 // Name is "naive".
 func (Naive) Name() string { return "naive" }
 
+// Difference implements Different.
+func (Naive) Difference() string {
+	return "no limits, no deadlines, no look-up of accounts, no log, no metrics"
+}
+
 // Start implements Starter.
 func (Naive) Start(ctx context.Context, s *Setting) (Proxy, error) {
-	o := naive.Options{Listen: s.Listen, Backends: s.Backends, BackendTLS: s.BackendTLS, BackendPin: s.back.SHA256[:], BackendName: backendName}
+	if err := s.Single(); err != nil {
+		return nil, err
+	}
+	o := naive.Options{Listen: s.Listen, Backends: s.Backends, BackendTLS: s.BackendTLS, BackendPin: s.Back.SHA256[:], BackendName: BackendHost}
 	if s.ClientTLS {
-		o.CertPEM, o.KeyPEM = s.front.CertPEM, s.front.KeyPEM
+		o.CertPEM, o.KeyPEM = s.Front.CertPEM, s.Front.KeyPEM
 	}
 	r, err := naive.Start(ctx, o)
 	if err != nil {

@@ -14,8 +14,11 @@ import (
 	"mailsplice/bench/mock"
 )
 
-// MaxAccounts is how many accounts the mapping file holds: numbers 0 to MaxAccounts-1.
+// MaxAccounts is how many accounts the mapping holds if nothing is said: numbers 0 to MaxAccounts-1.
 const MaxAccounts = 20_000
+
+// ErrCannot is returned by a proxy that has no way to do what it is asked for.
+var ErrCannot = errors.New("this proxy cannot do it")
 
 // sparefiles are descriptors that a process needs besides its sessions'.
 const spareFiles = 500
@@ -28,6 +31,8 @@ type Options struct {
 	BackendTLS  bool // implicit TLS between proxy and backends, else plain
 	Backends    int  // processes, a backend each; at least 1
 	Clients     int  // processes with clients; at least 1
+	Processes   int  // of the proxy, which share its port; at least 1
+	Accounts    int  // in the mapping; 0: MaxAccounts
 	Curve       string
 	LogLevel    string // of the proxy, if it has one; empty: its default
 	Destination func(account int) int
@@ -37,8 +42,25 @@ type Options struct {
 type Starter interface {
 	// Name is what tables call it.
 	Name() string
-	// Start starts it. It must be ready to take connections when Start returns.
+	// Start starts it. It must be ready to take connections when Start returns. ErrCannot: not with this setting.
 	Start(ctx context.Context, s *Setting) (Proxy, error)
+}
+
+// Different is a Starter whose proxy does not do the same work as the others.
+type Different interface {
+	// Difference says what it does less, and what more.
+	Difference() string
+}
+
+// PlainBackend is a Starter whose proxy speaks no TLS towards backends, whatever Options.BackendTLS says.
+type PlainBackend interface{ PlainBackend() }
+
+// Single is an error if a proxy of several processes is asked for.
+func (s *Setting) Single() error {
+	if s.Processes > 1 {
+		return fmt.Errorf("%w: -processes is for mailsplice only", ErrCannot)
+	}
+	return nil
 }
 
 // Proxy is a running proxy under test.
@@ -60,7 +82,8 @@ type Setting struct {
 	Backends []string // addresses, in order
 	Listen   string   // where to take clients
 
-	front, back *certificate
+	Front *Certificate // that the proxy shows to clients, with its key
+	Back  *Certificate // that backends show; the proxy must trust no other
 }
 
 // BackendName is the name of a backend: "b0", "b1", ...
@@ -78,7 +101,13 @@ type Stage struct {
 
 // Open sets a stage up. Whoever opens it closes it.
 func Open(ctx context.Context, o Options) (s *Stage, err error) {
-	o.Backends, o.Clients = max(o.Backends, 1), max(o.Clients, 1)
+	o.Backends, o.Clients, o.Processes = max(o.Backends, 1), max(o.Clients, 1), max(o.Processes, 1)
+	if o.Accounts == 0 {
+		o.Accounts = MaxAccounts
+	}
+	if _, plain := o.Proxy.(PlainBackend); plain {
+		o.BackendTLS = false
+	}
 	if o.Destination == nil {
 		o.Destination = func(account int) int { return account % o.Backends }
 	}
@@ -92,10 +121,10 @@ func Open(ctx context.Context, o Options) (s *Stage, err error) {
 		return s, err
 	}
 	s.setting.Dir = s.dir
-	if s.setting.front, err = newCertificate(o.Key, proxyName); err != nil {
+	if s.setting.Front, err = newCertificate(o.Key, ProxyName); err != nil {
 		return s, err
 	}
-	if s.setting.back, err = newCertificate(ECDSA, backendName); err != nil {
+	if s.setting.Back, err = newCertificate(ECDSA, BackendHost); err != nil {
 		return s, err
 	}
 	if err = s.startBackends(ctx); err != nil {
@@ -111,7 +140,7 @@ func (s *Stage) startBackends(ctx context.Context) error {
 	for i := range s.setting.Options.Backends {
 		o := mock.Options{Names: []string{BackendName(i)}}
 		if s.setting.BackendTLS {
-			o.CertPEM, o.KeyPEM = s.setting.back.CertPEM, s.setting.back.KeyPEM
+			o.CertPEM, o.KeyPEM = s.setting.Back.CertPEM, s.setting.Back.KeyPEM
 		}
 		b, err := mock.Start(ctx, o)
 		if err != nil {
@@ -124,7 +153,7 @@ func (s *Stage) startBackends(ctx context.Context) error {
 }
 
 func (s *Stage) startProxy(ctx context.Context) (err error) {
-	if s.setting.Listen, err = freeAddr(); err != nil {
+	if s.setting.Listen, err = FreeAddr(); err != nil {
 		return err
 	}
 	if s.Proxy, err = s.setting.Proxy.Start(ctx, &s.setting); err != nil {
@@ -169,6 +198,18 @@ func (s *Stage) Target() load.Target {
 // Usage is what the proxy has in use.
 func (s *Stage) Usage() (measure.Usage, error) { return measure.Processes(s.Proxy.Pids()...) }
 
+// Handshakes is what the backends have seen of them so far.
+func (s *Stage) Handshakes(ctx context.Context) (all, resumed int, err error) {
+	for _, b := range s.Backends {
+		c, err := b.Counts(ctx)
+		if err != nil {
+			return 0, 0, err
+		}
+		all, resumed = all+c.Handshakes, resumed+c.Resumed
+	}
+	return all, resumed, nil
+}
+
 // CPU is what the proxy has used of it so far.
 func (s *Stage) CPU() (time.Duration, error) { return measure.CPU(s.Proxy.Pids()...) }
 
@@ -184,8 +225,8 @@ func (s *Stage) Joined(ctx context.Context) (n int, err error) {
 	return n, nil
 }
 
-// freeAddr is a loopback address whose port nobody had a moment ago.
-func freeAddr() (string, error) {
+// FreeAddr is a loopback address whose port nobody had a moment ago.
+func FreeAddr() (string, error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
@@ -203,8 +244,8 @@ func MaxSessions() (int, error) {
 	return int(min(r.Max, 1<<30)-spareFiles) / 2, nil
 }
 
-// waitReady tries to connect until somebody listens at addr. It gives up when ended is closed or ctx is over.
-func waitReady(ctx context.Context, addr string, ended <-chan struct{}) error {
+// WaitReady tries to connect until somebody listens at addr. It gives up when ended is closed or ctx is over.
+func WaitReady(ctx context.Context, addr string, ended <-chan struct{}) error {
 	const pause = 20 * time.Millisecond
 	tick := time.NewTicker(pause)
 	defer tick.Stop()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
 	"net"
@@ -238,22 +239,72 @@ func TestSignals(t *testing.T) {
 	}
 }
 
-// The demo shows both landings, and leaves no file behind.
+// The demo shows both landings in each protocol, and leaves no file behind.
 func TestDemo(t *testing.T) {
 	f := newFiles(t, 143, "")
 	cmd, out := f.program(nil, "demo")
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	for _, want := range []string{"it landed on legacy", "a clean FIN", "it landed on new", `"kicked": 1`, `PUT`} {
-		if !strings.Contains(strings.ReplaceAll(out.String(), `"kicked":1`, `"kicked": 1`), want) {
-			t.Errorf("%q is not in\n%s", want, out)
+	f.showsDemo(out.String())
+	if n := strings.Count(out.String(), "\n"); n > 60 {
+		t.Errorf("%d lines, which nobody reads", n)
+	}
+}
+
+func (f *files) showsDemo(text string) {
+	f.t.Helper()
+	text = strings.ReplaceAll(text, `"kicked": 4`, `"kicked":4`)
+	wants := []string{"it landed on legacy", "a clean FIN", `"kicked":4`, "-X PUT", "-X POST"}
+	for _, protocol := range []string{"pop3", "submission", "managesieve"} {
+		wants = append(wants, fmt.Sprintf("    %-12s it landed on legacy, which was told that the client is 127.0.0.1:", protocol))
+	}
+	for _, protocol := range []string{"imap", "pop3", "submission", "managesieve"} {
+		wants = append(wants, fmt.Sprintf("    %-12s it landed on new, which was told that the client is 127.0.0.1:", protocol))
+	}
+	for _, want := range wants {
+		if !strings.Contains(text, want) {
+			f.t.Errorf("%q is not in\n%s", want, text)
 		}
 	}
-	if strings.Contains(out.String(), demoPassword) {
-		t.Errorf("the password is in\n%s", out)
+	story, _, _ := strings.Cut(text, "Everything keeps running")
+	if strings.Contains(story, demoPassword) {
+		f.t.Errorf("the password is in\n%s", story)
 	}
 	if left, err := filepath.Glob(filepath.Join(f.dir, "mailsplice-demo-*")); err != nil || len(left) > 0 {
-		t.Errorf("left behind: %q, %v", left, err)
+		f.t.Errorf("left behind: %q, %v", left, err)
+	}
+}
+
+// With --stay it says what to type, where that works, and keeps running until a signal.
+func TestDemoStays(t *testing.T) {
+	f := newFiles(t, 143, "")
+	cmd, errs := f.program(nil, "demo", "--stay")
+	cmd.Stdout = nil
+	pipe, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	killer := time.AfterFunc(patience, func() { cmd.Process.Kill() })
+	defer killer.Stop()
+	text := ""
+	lines := bufio.NewScanner(pipe)
+	for lines.Scan() {
+		text += lines.Text() + "\n"
+		if strings.HasPrefix(lines.Text(), "Configuration: ") {
+			cmd.Process.Signal(syscall.SIGINT)
+		}
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatalf("%v\n%s%s", err, text, errs)
+	}
+	f.showsDemo(text)
+	for _, want := range []string{"'imaps://127.0.0.1:", "pop3s://127.0.0.1:", "smtp://127.0.0.1:", "-starttls sieve", "&destination=legacy&kick=true'"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is not in\n%s", want, text)
+		}
 	}
 }

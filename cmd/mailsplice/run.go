@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"os"
 	"os/signal"
 	"syscall"
@@ -124,6 +125,8 @@ func serve(cmd *cobra.Command, args []string, partial bool) error {
 	if err != nil {
 		return startError(err)
 	}
+	log.SetFlags(0)
+	log.SetOutput(p.LibraryLog())
 	notify(ready)
 	for {
 		select {

@@ -24,6 +24,23 @@ func (f *files) here(code int, line string) string {
 	return out + errOut
 }
 
+// await waits until somebody listens: mail listeners open before the admin API does.
+func (f *files) await(addr string) {
+	f.t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(patience); ; <-tick.C {
+		c, err := net.Dial("tcp", addr)
+		if err == nil {
+			c.Close()
+			return
+		}
+		if time.Now().After(end) {
+			f.t.Fatal(err)
+		}
+	}
+}
+
 // ctl and healthcheck meet the real admin API.
 func TestCtlRunning(t *testing.T) {
 	for _, name := range []string{"MAILSPLICE_CONFIG", "PROXY_CONFIG", "MAILSPLICE_ADMIN_TOKEN", "PROXY_ADMIN_TOKEN"} {
@@ -47,6 +64,7 @@ func TestCtlRunning(t *testing.T) {
 		f.here(1, "healthcheck @conf")
 		f.serve("run", "conf")
 		c := f.login()
+		f.await(admin)
 		f.here(0, "healthcheck @conf")
 		trust := ""
 		if !configured {

@@ -24,16 +24,34 @@ import (
 	"mailsplice/core/proxy"
 )
 
-// stage is everything that the demo runs: two backends, the proxy, its files.
+// stage is everything that the demo runs: two mail services, the proxy, its files.
 type stage struct {
-	dir         string
-	legacy, new *mailfake.Backend
-	proxy       *proxy.Proxy
-	token       string
-	https       *http.Client
+	dir   string
+	pairs []*pair
+	proxy *proxy.Proxy
+	token string
+	roots *x509.CertPool // the demo's own certificate
+	https *http.Client
 }
 
-// demoConfig is what the demo serves: an ordinary configuration, but without TLS on the mail ports.
+// pair is the two servers of one protocol, and how clients and servers of it come to TLS.
+type pair struct {
+	protocol                  mailfake.Protocol
+	listener, onLegacy, onNew string // tls of listener and legs, in the words of SPEC 2.3
+	legacy, new               *mailfake.Backend
+	port                      int // of the listener
+}
+
+func newPairs() []*pair {
+	return []*pair{
+		{protocol: mailfake.IMAP, listener: "implicit", onLegacy: "starttls", onNew: "implicit"},
+		{protocol: mailfake.POP3, listener: "implicit", onLegacy: "starttls", onNew: "implicit"},
+		{protocol: mailfake.Submission, listener: "starttls", onLegacy: "starttls", onNew: "starttls"},
+		{protocol: mailfake.ManageSieve, listener: "starttls", onLegacy: "starttls", onNew: "starttls"},
+	}
+}
+
+// demoConfig is what the demo serves: an ordinary configuration, with TLS on every leg. What each protocol adds follows.
 const demoConfig = `# mailsplice demo
 [server]
 hostname = "localhost"
@@ -43,30 +61,6 @@ shutdown_grace = "1s"
 cert = "cert.pem"
 key = "key.pem"
 default = true
-
-[listener.imap]
-protocol = "imap"
-bind = ["127.0.0.1:%[1]d"]
-tls = "plain"
-
-[capabilities.imap]
-allow_plain_auth_without_tls = true
-
-[destination.legacy]
-host = "127.0.0.1"
-forwarding = "xclient"
-allow_plaintext_auth = true
-[destination.legacy.protocol.imap]
-port = %[2]d
-tls = "plain"
-
-[destination.new]
-host = "127.0.0.1"
-forwarding = "proxy"
-allow_plaintext_auth = true
-[destination.new.protocol.imap]
-port = %[3]d
-tls = "plain"
 
 [mapping]
 source = "file"
@@ -78,14 +72,41 @@ path = "mappings.tsv"
 default_destination = "legacy"
 
 [admin]
-bind = "127.0.0.1:%[4]d"
+bind = "127.0.0.1:%d"
 tls = "implicit"
 bearer_token_file = "token"
+
+# is told about clients by ID and XCLIENT
+[destination.legacy]
+host = "127.0.0.1"
+tls_server_name = "localhost"
+tls_ca = "cert.pem"
+forwarding = "xclient"
+
+# is told about clients by a PROXY header
+[destination.new]
+host = "127.0.0.1"
+tls_server_name = "localhost"
+tls_ca = "cert.pem"
+forwarding = "proxy"
+`
+
+const demoProtocol = `
+[listener.%[1]s]
+protocol = "%[1]s"
+bind = ["127.0.0.1:%[2]d"]
+tls = "%[3]s"
+[destination.legacy.protocol.%[1]s]
+port = %[4]d
+tls = "%[5]s"
+[destination.new.protocol.%[1]s]
+port = %[6]d
+tls = "%[7]s"
 `
 
 // newStage starts everything. On an error nothing keeps running.
 func newStage(log io.Writer) (s *stage, err error) {
-	s = &stage{}
+	s = &stage{pairs: newPairs(), roots: x509.NewCertPool()}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -94,14 +115,14 @@ func newStage(log io.Writer) (s *stage, err error) {
 	if s.dir, err = os.MkdirTemp("", "mailsplice-demo-"); err != nil {
 		return nil, err
 	}
-	accounts := map[string]string{demoAccount: demoPassword}
-	if s.legacy, err = mailfake.NewIMAP(mailfake.Options{Name: "legacy", Accounts: accounts}); err != nil {
+	cert, key, err := demoCertificate()
+	if err != nil {
 		return nil, err
 	}
-	if s.new, err = mailfake.NewIMAP(mailfake.Options{Name: "new", Accounts: accounts, Proxy: mailfake.ProxyRequired}); err != nil {
+	if err := s.start(cert, key); err != nil {
 		return nil, err
 	}
-	if err := s.files(); err != nil {
+	if err := s.files(cert, key); err != nil {
 		return nil, err
 	}
 	cfg, _, err := config.Load(s.path("demo.toml"), proxy.LoadOptions())
@@ -114,23 +135,43 @@ func newStage(log io.Writer) (s *stage, err error) {
 
 func (s *stage) path(name string) string { return filepath.Join(s.dir, name) }
 
-// files writes certificate, token, mappings and configuration.
-func (s *stage) files() error {
-	cert, key, err := demoCertificate()
+// start runs the mail servers.
+func (s *stage) start(cert, key []byte) error {
+	s.roots.AppendCertsFromPEM(cert)
+	shown, err := tls.X509KeyPair(cert, key)
 	if err != nil {
 		return err
 	}
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(cert)
-	s.https = &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
+	o := mailfake.Options{Accounts: map[string]string{demoAccount: demoPassword}, TLS: &tls.Config{Certificates: []tls.Certificate{shown}}}
+	for _, p := range s.pairs {
+		legacy, fresh := o, o
+		legacy.Name, legacy.Protocol, legacy.XClient, legacy.Implicit = "legacy", p.protocol, mailfake.XClientDovecot, p.onLegacy == "implicit"
+		if p.legacy, err = mailfake.New(legacy); err != nil {
+			return err
+		}
+		fresh.Name, fresh.Protocol, fresh.Proxy, fresh.Implicit = "new", p.protocol, mailfake.ProxyRequired, p.onNew == "implicit"
+		if p.new, err = mailfake.New(fresh); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// files writes certificate, token, mappings and configuration.
+func (s *stage) files(cert, key []byte) error {
+	s.https = &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: s.roots}}}
 	var token [24]byte
 	rand.Read(token[:])
 	s.token = hex.EncodeToString(token[:])
-	ports, err := freePorts(2)
+	ports, err := freePorts(len(s.pairs) + 1)
 	if err != nil {
 		return err
 	}
-	text := fmt.Sprintf(demoConfig, ports[0], s.legacy.Addr().Port(), s.new.Addr().Port(), ports[1])
+	text := fmt.Sprintf(demoConfig, ports[0])
+	for i, p := range s.pairs {
+		p.port = ports[i+1]
+		text += fmt.Sprintf(demoProtocol, p.protocol, p.port, p.listener, p.legacy.Addr().Port(), p.onLegacy, p.new.Addr().Port(), p.onNew)
+	}
 	for name, content := range map[string]string{
 		"cert.pem": string(cert), "key.pem": string(key), "token": s.token + "\n", "demo.toml": text,
 		"mappings.tsv": "# account <tab> destination\n",
@@ -206,9 +247,11 @@ func (s *stage) close() {
 	if s.proxy != nil {
 		s.proxy.Shutdown(context.Background())
 	}
-	for _, b := range []*mailfake.Backend{s.legacy, s.new} {
-		if b != nil {
-			b.Close()
+	for _, p := range s.pairs {
+		for _, b := range []*mailfake.Backend{p.legacy, p.new} {
+			if b != nil {
+				b.Close()
+			}
 		}
 	}
 	if s.dir != "" {

@@ -72,6 +72,7 @@ type Server struct {
 	token   token
 	lockout *lockout
 	refused *logx.Throttle // "token refused" lines
+	locked  *logx.Throttle // "address locked out" lines
 	started time.Time
 	openapi json.RawMessage // immutable after New
 	pacer   *pacer
@@ -92,7 +93,7 @@ func New(o Options) (*Server, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	s := &Server{o: o, lockout: newLockout(o.LockoutThreshold, o.LockoutDuration), refused: logx.Every(time.Second), started: o.Now(),
+	s := &Server{o: o, lockout: newLockout(o.LockoutThreshold, o.LockoutDuration), refused: logx.Every(time.Second), locked: logx.Every(time.Second), started: o.Now(),
 		openapi: document(), pacer: newPacer(o.Sessions, o.Log), bulk: make(gate, maxBulks), listing: make(gate, maxListings)}
 	s.SetToken(o.Token)
 	s.o.Token = nil

@@ -56,8 +56,11 @@ func turnAway(w http.ResponseWriter, status int, text string) {
 }
 
 func (s *Server) logRefusal(addr netip.Addr, now time.Time, locked bool) {
-	if locked {
-		s.o.Log.Warn("admin address locked out", slog.Any(logx.Client, addr), slog.Duration(logx.Duration, s.o.LockoutDuration))
+	if locked { // an attacker has many addresses
+		if s.locked.Allow(now) {
+			s.o.Log.Warn("admin address locked out", slog.Any(logx.Client, addr), slog.Duration(logx.Duration, s.o.LockoutDuration),
+				slog.Uint64(logx.Count, 1+s.locked.Suppressed()))
+		}
 		return
 	}
 	if s.refused.Allow(now) {

@@ -30,6 +30,7 @@ var allowed = map[string][]string{
 	"bench":                 {"bench/*"},
 	"bench/scenario":        {"bench/stage", "bench/load", "bench/measure", "bench/report"},
 	"bench/stage":           {"bench/child", "bench/load", "bench/mock", "bench/naive", "bench/measure"}, // proxies are black boxes: processes and ports
+	"bench/peers":           {"bench/stage", "bench/child", "bench/load", "bench/measure"},
 	"bench/load":            {"bench/child", "bench/measure"},
 	"bench/mock":            {"bench/child"},
 	"bench/naive":           {"bench/child"},

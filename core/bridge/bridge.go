@@ -24,6 +24,11 @@ type Options struct {
 	HalfClosed time.Duration
 	// Stash is shared by the bridges of all loops; required.
 	Stash *Budget
+	// Pipes is shared by the bridges of all loops; nil: nothing is spliced.
+	Pipes *Pipes
+	// Moved is told of each change of a session's lane after its join or import. It runs on the loop, amid the session's work: it must not
+	// call the bridge.
+	Moved func(tag uint64, to Lane)
 	// Ended is told of each session's end, once, when its record is gone already. It runs on the loop and may call any
 	// method. It is not called for a Join or Import that returned an error, nor after Export.
 	Ended func(tag uint64, r Report)
@@ -74,13 +79,22 @@ type Bridge struct {
 	records *engine.Slab[state]
 	sealed  *engine.Slab[record.Leg] // of legs in LaneRecord
 	stashes stashes
+	pipes   *pipes
 	keys    keyring
 	out     []byte // scratch for what is sealed
+
+	// immutable while the engine runs
+	spliceAfter int8
 }
 
 // New makes the loop's bridge. It is called before the engine starts.
 func New(l *engine.Loop, o Options) *Bridge {
-	b := &Bridge{loop: l, o: o, records: engine.NewSlab[state](), sealed: engine.NewSlab[record.Leg](), stashes: newStashes(o.Stash)}
+	if o.Pipes == nil {
+		o.Pipes = NewPipes(0)
+	}
+	b := &Bridge{loop: l, o: o, records: engine.NewSlab[state](), sealed: engine.NewSlab[record.Leg](),
+		pipes: &pipes{loop: l, shared: o.Pipes}, spliceAfter: spliceAfter}
+	b.stashes = newStashes(o.Stash, b.pipes)
 	for i := range b.kinds {
 		b.kinds[i] = l.Register(&watcher{b, i})
 	}
@@ -113,6 +127,9 @@ func (b *Bridge) join(j Join) (ID, error) {
 	}
 	for i, l := range [2]*Leg{&j.Client, &j.Backend} {
 		x.legs[i].lane = l.Lane
+		if l.Lane == LaneSplice || l.Lane == LaneKTLS || l.Lane >= Lanes {
+			err = fmt.Errorf("leg of the %s: joined in lane %v", legNames[i], l.Lane)
+		}
 		if l.Lane == LaneRecord && err == nil {
 			err = b.attach(x, i, l.TLS, l.Raw)
 		}
@@ -202,6 +219,15 @@ func (b *Bridge) count(r *state) Counters {
 	}
 }
 
+// Lane is the lane that a session has reached: the dearer one of its legs.
+func (b *Bridge) Lane(id ID) (Lane, bool) {
+	x, ok := b.find(id)
+	if !ok {
+		return 0, false
+	}
+	return x.lane(), true
+}
+
 // Len is the number of sessions.
 func (b *Bridge) Len() int { return b.records.Len() }
 
@@ -226,6 +252,7 @@ func (b *Bridge) Close() error {
 		}
 	})
 	b.keys = keyring{}
+	b.pipes.close()
 	if err := errors.Join(b.records.Close(), b.sealed.Close()); err != nil {
 		return fmt.Errorf("closing the bridge of loop %d: %w", b.loop.ID(), err)
 	}

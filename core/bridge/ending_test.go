@@ -41,26 +41,22 @@ func TestHalfClose(t *testing.T) {
 
 // The end of a download is already behind it when the client has not taken it yet (DESIGN 4: truncated downloads).
 func TestEndWaitsForTheStash(t *testing.T) {
-	for _, kind := range []string{"tcp", "unix"} {
-		t.Run(kind, func(t *testing.T) {
-			r := newRig(t, rigOptions{})
-			leg := map[string]func() *peer{"tcp": r.tcp, "unix": r.unix}[kind]
-			c, b := leg(), leg()
-			before := c.clog(t)
-			s := r.joinLegs(0, c, b, Join{ToClient: []byte(randomText(40000))})
-			if _, err := io.WriteString(s.backend, "* BYE\r\n"); err != nil {
-				t.Fatal(err)
-			}
-			s.backend.Close()
-			if got := r.stash.InUse(); got != 64<<10 {
-				t.Errorf("stash: got %d bytes, want 65536", got)
-			}
-			r.eventually("backend's hang-up", func() bool { return s.isHalved() })
-			wantRest(t, s.client, strings.Repeat("\x00", before)+randomText(40000)+"* BYE\r\n")
-			s.client.Close()
-			r.waitEnd(s.tag, BackendClosed)
-		})
-	}
+	overPlainKinds(t, func(t *testing.T, r *rig, leg func() *peer) {
+		c, b := leg(), leg()
+		before := c.clog(t)
+		s := r.joinLegs(0, c, b, Join{ToClient: []byte(randomText(40000))})
+		if _, err := io.WriteString(s.backend, "* BYE\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		s.backend.Close()
+		if got := r.stash.InUse(); got != 64<<10 {
+			t.Errorf("stash: got %d bytes, want 65536", got)
+		}
+		r.eventually("backend's hang-up", func() bool { return s.isHalved() })
+		wantRest(t, s.client, strings.Repeat("\x00", before)+randomText(40000)+"* BYE\r\n")
+		s.client.Close()
+		r.waitEnd(s.tag, BackendClosed)
+	})
 }
 
 func (s *peers) isHalved() (halved bool) {
@@ -83,8 +79,9 @@ func TestBackendGoneStillHeard(t *testing.T) {
 		"client ends, then reset": func(s *peers) { s.client.closeWrite(); s.backend.reset() },
 	}
 	for name, end := range cases {
-		t.Run(name, func(t *testing.T) {
-			r := newRig(t, rigOptions{})
+		overPlain(t, func(t *testing.T, o rigOptions) {
+			r := newRig(t, o)
+			t.Log(name)
 			s := r.join(1)
 			exchange(t, s.client, s.backend, "a LOGOUT\r\n")
 			resume, _ := r.engine.Loops()[1].Pause()
@@ -110,8 +107,9 @@ func TestReset(t *testing.T) {
 		"backend": {BackendReset, func(s *peers) (*peer, *peer) { return s.backend, s.client }},
 	}
 	for name, c := range cases {
-		t.Run(name, func(t *testing.T) {
-			r := newRig(t, rigOptions{})
+		overPlain(t, func(t *testing.T, o rigOptions) {
+			r := newRig(t, o)
+			t.Log(name)
 			s := r.join(0)
 			breaks, other := c.order(s)
 			exchange(t, breaks, other, "hello\r\n")

@@ -73,6 +73,9 @@ func (b *Bridge) relay(x session, i int) {
 
 // pull reads leg i once and passes on what there was. spent is what was read, more whether the socket may hold more.
 func (b *Bridge) pull(x session, i int) (spent int, more bool) {
+	if p := b.viaPipe(x, i); p != nil {
+		return b.pullPipe(x, i, p)
+	}
 	if x.legs[i].tls != 0 {
 		return b.pullRecords(x, i)
 	}
@@ -96,7 +99,8 @@ func (b *Bridge) pullPlain(x session, i int) (spent int, more bool) {
 		b.inputEnd(x, i)
 		return 0, false
 	}
-	b.pass(x, 1-i, buf[:n])
+	from.filled(n == len(buf))
+	b.deliver(x, 1-i, &batch{moved: n, plain: buf[:n]})
 	return n, n == len(buf) || from.flags&hungUp != 0
 }
 
@@ -126,16 +130,8 @@ func (b *Bridge) pass(x session, i int, p []byte) {
 	if len(p) == 0 || !l.takes() {
 		return
 	}
-	l.moved += uint64(len(p))
-	x.lastByte = b.loop.Now()
-	if l.tls != 0 {
-		var err error
-		if p, err = b.seal(l, p); err != nil {
-			b.breakLeg(x, i)
-			return
-		}
-	}
-	b.push(x, i, p)
+	// Clipped: sealing may use a byte behind what it is given, and this one is the caller's.
+	b.deliver(x, i, &batch{moved: len(p), plain: p[:len(p):len(p)]})
 }
 
 // push sends p on leg i as it is and stashes what it does not take. The leg has no stash.
@@ -157,6 +153,10 @@ func (b *Bridge) flush(x session, i int) {
 	if l.stash == 0 {
 		return
 	}
+	if p := b.stashes.piped(l.stash); p != nil {
+		b.flushPipe(x, i, p)
+		return
+	}
 	rest := b.stashes.bytes(l.stash)
 	n, err := send(int(l.fd), rest)
 	if err != nil {
@@ -170,6 +170,11 @@ func (b *Bridge) flush(x session, i int) {
 		b.stashes.consume(l.stash, n)
 		return
 	}
+	b.flushed(x, i)
+}
+
+// flushed goes on when the stash of leg i is empty.
+func (b *Bridge) flushed(x session, i int) {
 	b.drop(x, i)
 	b.answer(x, i)
 	b.later(x, 1-i)

@@ -5,10 +5,14 @@ import "mailsplice/tlsx/record"
 // Lane says how a leg's bytes are carried (DESIGN 3.11). The numbers travel in a Parcel.
 type Lane uint8
 
-// The lanes, cheap ones first. splice and ktls have their seat between them.
+// The lanes, cheap ones first. A session's lane is the dearer one of its legs.
 const (
 	// LanePlain: read(2) and sendmsg(2) on the descriptor.
 	LanePlain Lane = iota
+	// LaneSplice: a plain leg that has been spliced. It goes back to read(2) when little moves.
+	LaneSplice
+	// LaneKTLS: a leg of LaneRecord with the keys of a direction, or of both, in the kernel.
+	LaneKTLS
 	// LaneRecord: the descriptor carries TLS records, which the bridge opens and seals itself.
 	LaneRecord
 	// LaneConn: crypto/tls has the connection; the descriptor is one end of a socket pair, with plaintext.
@@ -22,6 +26,10 @@ func (l Lane) String() string {
 	switch l {
 	case LanePlain:
 		return "plain"
+	case LaneSplice:
+		return "splice"
+	case LaneKTLS:
+		return "ktls"
 	case LaneRecord:
 		return "record"
 	case LaneConn:
@@ -33,7 +41,8 @@ func (l Lane) String() string {
 // Leg is one transport that is about to become part of a session.
 type Leg struct {
 	// FD is a connected, non-blocking stream socket that the Bridge's loop watches, under any token.
-	FD   int
+	FD int
+	// Lane is LanePlain, LaneRecord or LaneConn. The bridge moves the first two to LaneSplice and LaneKTLS itself.
 	Lane Lane
 	// TLS is where a leg of LaneRecord stands. Join moves it: what is left behind is dead.
 	TLS *record.Leg

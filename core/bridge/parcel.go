@@ -10,7 +10,7 @@ import (
 )
 
 // parcelVersion is the first byte of Parcel.State. A version changes when a field does.
-const parcelVersion = 2
+const parcelVersion = 3
 
 // kept are the flags that travel. What the others say is learnt anew when the descriptors are watched; unopened is taken
 // for granted.

@@ -36,6 +36,7 @@ type leg struct {
 	tls   uint32 // its state in the slab of sealed legs; 0: none
 	flags flag
 	lane  Lane
+	full  int8 // how many reads in a row have filled the buffer, up to spliceAfter; or neverSpliced
 }
 
 // open tells whether the leg may still be read.
@@ -53,6 +54,9 @@ type state struct {
 	timer    engine.TimerID
 	reason   Reason // the first cause of an end; 0: none yet
 }
+
+// lane is the session's: the dearer one of its legs.
+func (r *state) lane() Lane { return max(r.legs[client].lane, r.legs[backend].lane) }
 
 // condemned tells that the session ends at once because of what one of its peers did in TLS.
 func (r *state) condemned() bool { return (r.legs[client].flags|r.legs[backend].flags)&condemned != 0 }

@@ -17,22 +17,18 @@ import (
 )
 
 func TestJoinMovesBothWays(t *testing.T) {
-	for _, kind := range []string{"tcp", "unix"} {
-		t.Run(kind, func(t *testing.T) {
-			r := newRig(t, rigOptions{})
-			leg := map[string]func() *peer{"tcp": r.tcp, "unix": r.unix}[kind]
-			s := r.joinLegs(1, leg(), leg(), Join{ToBackend: []byte("tail of the client\r\n"), ToClient: []byte("tail of the backend\r\n")})
-			wantNext(t, s.backend, "tail of the client\r\n")
-			wantNext(t, s.client, "tail of the backend\r\n")
-			for range 50 {
-				exchange(t, s.client, s.backend, "a NOOP\r\n")
-				exchange(t, s.backend, s.client, "a OK done\r\n")
-			}
-			if got, _ := s.count(); got.ToBackend != 20+50*8 || got.ToClient != 21+50*11 {
-				t.Errorf("counters: got %+v, want %d and %d", got, 20+50*8, 21+50*11)
-			}
-		})
-	}
+	overPlainKinds(t, func(t *testing.T, r *rig, leg func() *peer) {
+		s := r.joinLegs(1, leg(), leg(), Join{ToBackend: []byte("tail of the client\r\n"), ToClient: []byte("tail of the backend\r\n")})
+		wantNext(t, s.backend, "tail of the client\r\n")
+		wantNext(t, s.client, "tail of the backend\r\n")
+		for range 50 {
+			exchange(t, s.client, s.backend, "a NOOP\r\n")
+			exchange(t, s.backend, s.client, "a OK done\r\n")
+		}
+		if got, _ := s.count(); got.ToBackend != 20+50*8 || got.ToClient != 21+50*11 {
+			t.Errorf("counters: got %+v, want %d and %d", got, 20+50*8, 21+50*11)
+		}
+	})
 }
 
 func wantNext(t *testing.T, c net.Conn, text string) {
@@ -144,8 +140,8 @@ func bulkBothWays(t *testing.T, o rigOptions) {
 		case <-ended:
 			running = false
 		case <-tick.C:
-			if got := r.stash.InUse(); got > 2*(64+32)<<10 {
-				t.Errorf("stashes: got %d bytes, want at most one buffer and a record each way", got)
+			if got, most := r.stash.InUse(), 2*o.mostStash(); got > most {
+				t.Errorf("stashes: got %d bytes, want at most %d", got, most)
 			}
 		}
 	}
@@ -194,8 +190,8 @@ func readerThatNeverReads(t *testing.T, o rigOptions) {
 		}
 		last = c.ToClient
 	}
-	if got := r.stash.InUse(); got > (64+32)<<10 {
-		t.Errorf("stash: got %d bytes, want at most one buffer and a record", got)
+	if got, most := r.stash.InUse(), o.mostStash(); got > most {
+		t.Errorf("stash: got %d bytes, want at most %d", got, most)
 	}
 	exchange(t, stuck.client, stuck.backend, "the other way still goes\r\n")
 	stuck.backend.below.Close()

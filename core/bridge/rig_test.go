@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/big"
 	mrand "math/rand/v2"
 	"net"
@@ -39,8 +40,10 @@ type rig struct {
 	engine  *engine.Engine
 	bridges []*Bridge
 	stash   *Budget
-	lanes   [2]Lane
+	pipes   *Pipes
+	o       rigOptions
 	ended   chan ending
+	reached [Lanes]atomic.Int64
 	lastTag atomic.Uint64
 	far     []net.Conn
 }
@@ -53,17 +56,48 @@ type ending struct {
 type rigOptions struct {
 	idle, halfClosed time.Duration
 	stashBytes       int64
-	lanes            [2]Lane // of the legs that rig.join makes
+	lanes            [2]Lane // of the legs that rig.join makes, and whether plain ones are spliced whatever moves
+	pipes            int     // 0: as many as usual
+	wary             bool    // splices as outside of tests: when full buffers move
+}
+
+func (o *rigOptions) splice() bool {
+	return o.lanes[client] == LaneSplice || o.lanes[backend] == LaneSplice
+}
+
+// mostStash is what one direction of a session pins at most: one move, or one buffer and a partial record.
+func (o *rigOptions) mostStash() int64 {
+	if o.splice() {
+		return spliceBytes
+	}
+	return (64 + 32) << 10
 }
 
 // overLanes runs a test over every pair of lanes, each other's oracle (DESIGN 3.11). The rig asserts at its end that the
 // sessions were in the lanes they were meant for.
 func overLanes(t *testing.T, test func(t *testing.T, o rigOptions)) {
-	for _, c := range []Lane{LanePlain, LaneRecord} {
-		for _, b := range []Lane{LanePlain, LaneRecord} {
-			t.Run(c.String()+" "+b.String(), func(t *testing.T) { test(t, rigOptions{lanes: [2]Lane{c, b}}) })
-		}
+	for _, pair := range [][2]Lane{{LanePlain, LanePlain}, {LaneSplice, LaneSplice}, {LanePlain, LaneRecord}, {LaneRecord, LanePlain}, {LaneRecord, LaneRecord}} {
+		t.Run(pair[client].String()+" "+pair[backend].String(), func(t *testing.T) { test(t, rigOptions{lanes: pair}) })
 	}
+}
+
+// overPlain runs a test over the two ways of plain legs.
+func overPlain(t *testing.T, test func(t *testing.T, o rigOptions)) {
+	for _, lane := range []Lane{LanePlain, LaneSplice} {
+		t.Run(lane.String(), func(t *testing.T) { test(t, rigOptions{lanes: [2]Lane{lane, lane}}) })
+	}
+}
+
+// overPlainKinds is overPlain times the kinds of sockets.
+func overPlainKinds(t *testing.T, test func(t *testing.T, r *rig, leg func() *peer)) {
+	overPlain(t, func(t *testing.T, o rigOptions) {
+		for kind, leg := range map[string]func(*rig) *peer{"tcp": (*rig).tcp, "unix": (*rig).unix} {
+			t.Run(kind, func(t *testing.T) {
+				r := newRig(t, o)
+				test(t, r, func() *peer { return leg(r) })
+			})
+		}
+	})
 }
 
 // newRig checks at the test's end that every descriptor and every byte of stash was given back.
@@ -71,7 +105,10 @@ func newRig(t testing.TB, o rigOptions) *rig {
 	t.Helper()
 	warmPoller(t)
 	before := openFDs(t)
-	r := &rig{t: t, stash: NewBudget(max(o.stashBytes, 1)), lanes: o.lanes, ended: make(chan ending, 20000)}
+	r := &rig{t: t, stash: NewBudget(max(o.stashBytes, 1)), o: o, ended: make(chan ending, 20000), pipes: NewPipes(o.pipes)}
+	if o.pipes == 0 {
+		r.pipes = NewPipes(MaxPipes)
+	}
 	if o.stashBytes == 0 {
 		r.stash = NewBudget(256 << 20)
 	}
@@ -87,16 +124,34 @@ func newRig(t testing.TB, o rigOptions) *rig {
 	}
 	r.engine = e
 	for _, l := range e.Loops() {
-		r.bridges = append(r.bridges, New(l, Options{Idle: o.idle, HalfClosed: o.halfClosed, Stash: r.stash,
-			Ended: func(tag uint64, rep Report) { r.ended <- ending{tag, rep} }}))
+		b := New(l, Options{Idle: o.idle, HalfClosed: o.halfClosed, Stash: r.stash, Pipes: r.pipes, Moved: r.moved,
+			Ended: func(tag uint64, rep Report) { r.ended <- ending{tag, rep} }})
+		switch {
+		case o.wary:
+		case o.splice():
+			b.spliceAfter = 0
+		default:
+			b.spliceAfter = math.MaxInt8
+		}
+		r.bridges = append(r.bridges, b)
 	}
 	e.Start()
 	t.Cleanup(func() { r.finish(before) })
 	return r
 }
 
+// moved counts the sessions that reached a lane.
+func (r *rig) moved(_ uint64, to Lane) { r.reached[to].Add(1) }
+
 func (r *rig) finish(before int) {
 	r.engine.Stop()
+	var spliced uint64
+	for _, b := range r.bridges {
+		spliced += b.pipes.spliced
+	}
+	if (spliced > 0) != r.o.splice() && !r.o.wary {
+		r.t.Errorf("spliced %d bytes in lanes %v", spliced, r.o.lanes)
+	}
 	for _, b := range r.bridges {
 		if err := b.Close(); err != nil {
 			r.t.Error(err)
@@ -104,6 +159,9 @@ func (r *rig) finish(before int) {
 	}
 	if got := r.stash.InUse(); got != 0 {
 		r.t.Errorf("stash in use at the end: got %d bytes, want 0", got)
+	}
+	if got := r.pipes.Open() + r.engine.PipeFDs(); got != 0 {
+		r.t.Errorf("pipes at the end: got %d and %d descriptors, want none", r.pipes.Open(), r.engine.PipeFDs())
 	}
 	if got := openFDs(r.t); got != before {
 		r.t.Errorf("open descriptors at the end: got %d, want %d", got, before)
@@ -385,7 +443,7 @@ func (p *peer) fill(t testing.TB) (total int) {
 
 // join makes a session of two TCP legs, in the rig's lanes.
 func (r *rig) join(loop int) *peers {
-	return r.joinLegs(loop, r.dial(r.lanes[client], client), r.dial(r.lanes[backend], backend), Join{})
+	return r.joinLegs(loop, r.dial(r.o.lanes[client], client), r.dial(r.o.lanes[backend], backend), Join{})
 }
 
 // joinLegs makes a session of the legs, with the tails of j.

@@ -9,13 +9,15 @@ import (
 	"mailsplice/tlsx/record"
 )
 
-// cipherReadBytes is how much ciphertext is read at once. What its records hold fits, sealed again with the longest
-// overhead of any suite, into the stash class of 64 KiB.
-const cipherReadBytes = 63 << 10
+// readRecords is how many full records are read at once from a sealed leg, or for one. Three of them fit into the stash class
+// of 64 KiB, sealed again under any suite; and a read that ends between two records leaves nothing to be kept.
+const readRecords = 3
 
-// plainReadBytes is how much is read at once from a plain leg for a sealed one: three full records and a rest that
-// together, sealed, fit into 64 KiB.
-const plainReadBytes = cipherReadBytes
+// fullRecord is the size of a record of 16 KiB in the suite of t, as most of a bulk transfer are.
+func fullRecord(t *record.Leg) int { return record.FullSize(t.Version(), t.Suite()) }
+
+// plainReadBytes is how much is read at once from a plain leg for a sealed one.
+const plainReadBytes = readRecords * record.MaxPlain
 
 // tlsOf is where leg l stands in TLS; nil for a lane in which the descriptor carries plaintext.
 func (b *Bridge) tlsOf(l *leg) *record.Leg {
@@ -72,10 +74,7 @@ func (b *Bridge) pullRecords(x session, i int) (spent int, more bool) {
 		b.open(x, i, buf[:have])
 		return have, true
 	}
-	limit := cipherReadBytes
-	if b.o.Stash.scarce() {
-		limit = record.MaxRecord
-	}
+	limit := b.cipherRead(from, kept)
 	n, err := unix.Read(int(from.fd), buf[have:limit])
 	switch {
 	case err == unix.EINTR:
@@ -98,39 +97,106 @@ func (b *Bridge) pullRecords(x session, i int) (spent int, more bool) {
 	return n, have+n == limit || from.flags&hungUp != 0
 }
 
-// open opens every whole record of input, which lies in the loop's buffer, and passes on what they hold in one piece, so
-// that small records leave as full ones. A partial record is kept.
+// cipherRead is up to where the buffer is filled, behind what is kept of a partial record: the end of a record, if those to
+// come are full ones.
+func (b *Bridge) cipherRead(from *leg, kept []byte) int {
+	full := fullRecord(b.tlsOf(from))
+	first := full
+	if size, known := record.Size(kept); known {
+		first = min(size, record.MaxRecord)
+	}
+	if b.o.Stash.scarce() {
+		return max(first, len(kept)+1)
+	}
+	return max(first, len(kept)+1) + (readRecords-1)*full
+}
+
+// open opens every whole record of input, which lies in the loop's buffer, and passes on what they hold. A partial record
+// is kept.
 func (b *Bridge) open(x session, i int, input []byte) {
-	from := &x.legs[i]
+	from, to := &x.legs[i], &x.legs[1-i]
 	t, keys := b.tlsOf(from), b.keys.of(from.tls)
-	var plain []byte
+	batch := batch{}
 	for {
 		got, err := t.Open(keys, input)
 		if err != nil {
-			b.pass(x, 1-i, plain)
+			b.deliver(x, 1-i, &batch)
 			b.violated(x, i, err)
 			return
 		}
 		switch got.Kind {
 		case record.NeedMore:
-			b.pass(x, 1-i, plain)
+			b.deliver(x, 1-i, &batch)
 			b.keepRaw(x, i, input)
 			b.answer(x, i)
 			return
 		case record.Closed:
-			b.pass(x, 1-i, plain)
+			b.deliver(x, 1-i, &batch)
 			b.inputEnd(x, i) // what comes behind close_notify is nothing to anybody (RFC 8446 6.1)
 			return
 		case record.Data:
-			// Moved down over the header and tag between two records: in place, since plain ends before got.Plain begins.
-			if plain == nil {
-				plain = got.Plain
-			} else {
-				plain = append(plain, got.Plain...)
-			}
+			b.gather(to, &batch, got.Plain)
 		}
 		input = input[got.Consumed:]
 	}
+}
+
+// batch is what the records of one read hold, on its way to the other leg.
+type batch struct {
+	moved  int    // bytes of plaintext
+	plain  []byte // in the loop's buffer: not sealed yet, or for a leg that is not
+	sealed []byte // in the scratch
+	err    error  // of sealing
+}
+
+// gather adds p, which lies in the loop's buffer behind what was gathered before. Small records leave as full ones; a full
+// one for a sealed leg is sealed at once, where it lies.
+func (b *Bridge) gather(to *leg, x *batch, p []byte) {
+	x.moved += len(p)
+	if to.tls != 0 && len(p) == record.MaxPlain {
+		b.sealBatch(to, x)
+		x.plain = p
+		b.sealBatch(to, x)
+		return
+	}
+	if x.plain == nil {
+		x.plain = p
+		return
+	}
+	x.plain = append(x.plain, p...) // moved down over header and tag between two records, in place
+}
+
+// sealBatch seals what is in the clear still.
+func (b *Bridge) sealBatch(to *leg, x *batch) {
+	if len(x.plain) == 0 || x.err != nil {
+		return
+	}
+	if x.sealed == nil {
+		x.sealed = b.out[:0]
+	}
+	x.sealed, x.err = b.tlsOf(to).SealSpare(b.keys.of(to.tls), x.sealed, x.plain)
+	x.plain = nil
+}
+
+// deliver sends a batch on leg i.
+func (b *Bridge) deliver(s session, i int, x *batch) {
+	l := &s.legs[i]
+	if x.moved == 0 || !l.takes() {
+		return
+	}
+	l.moved += uint64(x.moved)
+	s.lastByte = b.loop.Now()
+	if l.tls == 0 {
+		b.push(s, i, x.plain)
+		return
+	}
+	b.sealBatch(l, x)
+	b.keepScratch(x.sealed)
+	if x.err != nil {
+		b.breakLeg(s, i)
+		return
+	}
+	b.push(s, i, x.sealed)
 }
 
 // answer seals the KeyUpdate that leg i's peer has asked for, once nothing waits in front of it: a peer that does not read
@@ -144,13 +210,6 @@ func (b *Bridge) answer(x session, i int) {
 			b.breakLeg(x, i)
 		}
 	}
-}
-
-// seal makes records of p for leg i. They lie in the loop's scratch.
-func (b *Bridge) seal(l *leg, p []byte) ([]byte, error) {
-	out, err := b.tlsOf(l).Seal(b.keys.of(l.tls), b.out[:0], p)
-	b.keepScratch(out)
-	return out, err
 }
 
 // maxScratchBytes bounds the scratch that a loop keeps; a tail may need more once.

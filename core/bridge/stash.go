@@ -58,13 +58,16 @@ type handle uint32
 type slot struct {
 	buf        []byte // cap is the size of its class, len what was put in
 	off        int    // what was taken out
+	pipe       *pipe  // where the bytes are instead, as long as buf is nil
 	owner      ID
 	next, prev handle
+	class      int8
 }
 
 // stashes is one loop's table of stashes. Its length is the largest number in use at once, at most one per leg.
 type stashes struct {
 	budget *Budget
+	pipes  *pipes
 	slots  []slot // 0 is not used
 	free   handle
 	oldest [stashClasses]handle
@@ -73,7 +76,9 @@ type stashes struct {
 	spared int // bytes in spare
 }
 
-func newStashes(g *Budget) stashes { return stashes{budget: g, slots: make([]slot, 1)} }
+func newStashes(g *Budget, p *pipes) stashes {
+	return stashes{budget: g, pipes: p, slots: make([]slot, 1)}
+}
 
 // classOf is the smallest class that holds n bytes.
 func classOf(n int) int { return max(0, bits.Len(uint(n-1))-bits.Len(minStashBytes-1)) }
@@ -82,6 +87,17 @@ func classBytes(class int) int { return minStashBytes << class }
 
 // put copies p, whose class's size is reserved already, into a new stash.
 func (t *stashes) put(owner ID, p []byte) handle {
+	class := classOf(len(p))
+	return t.add(slot{buf: append(t.buffer(class), p...), owner: owner, class: int8(class)})
+}
+
+// putPipe makes a stash of what is in a pipe. What its bytes need as a buffer is reserved already.
+func (t *stashes) putPipe(owner ID, p *pipe) handle {
+	return t.add(slot{pipe: p, owner: owner, class: int8(classOf(p.held))})
+}
+
+// add gives a stash its place.
+func (t *stashes) add(s slot) handle {
 	h := t.free
 	if h != 0 {
 		t.free = t.slots[h].next
@@ -89,14 +105,13 @@ func (t *stashes) put(owner ID, p []byte) handle {
 		h = handle(len(t.slots))
 		t.slots = append(t.slots, slot{})
 	}
-	class := classOf(len(p))
-	last := t.newest[class]
-	t.slots[h] = slot{buf: append(t.buffer(class), p...), owner: owner, prev: last}
-	t.newest[class] = h
-	if last != 0 {
-		t.slots[last].next = h
+	s.prev = t.newest[s.class]
+	t.slots[h] = s
+	t.newest[s.class] = h
+	if s.prev != 0 {
+		t.slots[s.prev].next = h
 	} else {
-		t.oldest[class] = h
+		t.oldest[s.class] = h
 	}
 	return h
 }
@@ -113,11 +128,20 @@ func (t *stashes) buffer(class int) []byte {
 	return p
 }
 
-// bytes is what is left of a stash, good until it changes; nil for handle 0.
+// bytes is what is left of a stash, good until it changes; nil for handle 0. What is in a pipe is read out of it: whoever
+// can do with the pipe asks for that first.
 func (t *stashes) bytes(h handle) []byte {
 	s := &t.slots[h]
+	if s.pipe != nil {
+		s.buf = s.pipe.read(t.buffer(int(s.class)))
+		t.pipes.give(s.pipe)
+		s.pipe = nil
+	}
 	return s.buf[s.off:]
 }
+
+// piped is the pipe that a stash is in, if it is.
+func (t *stashes) piped(h handle) *pipe { return t.slots[h].pipe }
 
 // consume takes n bytes out. The buffer keeps its size until the stash is gone.
 func (t *stashes) consume(h handle, n int) { t.slots[h].off += n }
@@ -125,7 +149,7 @@ func (t *stashes) consume(h handle, n int) { t.slots[h].off += n }
 // remove gives a stash up. Its buffer held mail, so it is cleared before anybody else gets it.
 func (t *stashes) remove(h handle) {
 	s := t.slots[h]
-	class := classOf(cap(s.buf))
+	class := int(s.class)
 	if s.prev != 0 {
 		t.slots[s.prev].next = s.next
 	} else {
@@ -138,7 +162,11 @@ func (t *stashes) remove(h handle) {
 	}
 	t.slots[h] = slot{next: t.free}
 	t.free = h
-	t.budget.release(int64(cap(s.buf)))
+	t.budget.release(int64(classBytes(class)))
+	if s.pipe != nil {
+		t.pipes.give(s.pipe)
+		return
+	}
 	clear(s.buf)
 	if t.spared+cap(s.buf) <= spareBytes {
 		t.spare[class] = append(t.spare[class], s.buf[:0])

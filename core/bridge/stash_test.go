@@ -56,7 +56,7 @@ func (t *stashes) reserveAndPut(owner ID, n int) handle {
 }
 
 func TestLargestStash(t *testing.T) {
-	s := newStashes(NewBudget(1 << 30))
+	s := newStashes(NewBudget(1<<30), nil)
 	wantLargest := func(class int, want ID) {
 		t.Helper()
 		if got, _ := s.largest(class); got != want {
@@ -86,7 +86,7 @@ func TestLargestStash(t *testing.T) {
 }
 
 func TestStashBufferIsClearedAndReused(t *testing.T) {
-	s := newStashes(NewBudget(1 << 30))
+	s := newStashes(NewBudget(1<<30), nil)
 	s.budget.reserve(2048)
 	h := s.put(1, []byte(strings.Repeat("secret ", 200)))
 	s.consume(h, 7)
@@ -109,7 +109,7 @@ func TestStashBufferIsClearedAndReused(t *testing.T) {
 }
 
 func TestSpareBuffersAreBounded(t *testing.T) {
-	s := newStashes(NewBudget(1 << 30))
+	s := newStashes(NewBudget(1<<30), nil)
 	var all []handle
 	for range 40 {
 		all = append(all, s.reserveAndPut(1, 64<<10))

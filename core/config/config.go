@@ -33,6 +33,9 @@ type Config struct {
 	// Plain-HTTP listener with nothing but /metrics and /healthz; nil without the table.
 	Metrics *Metrics `toml:"metrics"`
 
+	// RunAs is who the process becomes after binding; nil without server.user and server.group.
+	RunAs *Identity
+
 	set   map[string]bool // paths of the keys that the file holds
 	lines keyLines
 }
@@ -80,7 +83,7 @@ type Server struct {
 	HalfClosed time.Duration `toml:"half_closed" default:"60s"`
 	// Bytes of memory for what slow peers have not taken yet, all sessions together.
 	StashLimit int64 `toml:"stash_limit" is:"size" default:"256MiB"`
-	// User to change to after binding; it must be able to read every certificate, key and token.
+	// User to change to after binding; it must be able to read every certificate, key, token and mapping file.
 	User string `toml:"user"`
 	// Group to change to after binding; unset: the user's own.
 	Group string `toml:"group"`

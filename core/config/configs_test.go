@@ -107,7 +107,7 @@ func TestUnbuilt(t *testing.T) {
 		{"#server", "ktls = \"require\"", []string{"server.ktls"}},
 		{"#server", "engine = \"io_uring\"", []string{"server.engine"}},
 		{"#server", "max_sessions_per_ip = 5", nil},
-		{"#server", "user = \"root\"\ngroup = \"root\"", []string{"server.user", "server.group"}},
+		{"#server", "user = \"root\"\ngroup = \"root\"", nil},
 		{"#end", "[tls.protocols]\nmin_version = \"1.2\"", nil},
 		{"#end", "[listener.p]\nprotocol = \"pop3\"\nbind = [\"127.0.0.1:110\"]\ntls = \"implicit\"\n[destination.old.protocol.pop3]\nport = 995\ntls = \"implicit\"", nil},
 		{"#listener", "proxy_protocol = \"required\"\nproxy_trusted = [\"192.0.2.0/24\"]", nil},

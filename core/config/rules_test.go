@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -492,21 +493,88 @@ func TestUserErrors(t *testing.T) {
 	mustParse(t, edit(t, base, "#server", "user = \"root\"\ngroup = \"root\""), testOptions(dir))
 }
 
+// TestUserFiles: what nobody could not read or write after the change, where the way to it is open.
+func TestUserFiles(t *testing.T) {
+	const text = `user = "nobody"`
+	noAdmin := strings.Replace(base, "[admin]\nbind = \"127.0.0.1:9443\"\nbearer_token_file = \"token\"\n", "", 1)
+	for _, tt := range []struct {
+		name, base             string
+		folder, conf, mappings os.FileMode
+		nobodys                bool // folder and mapping file are nobody's
+		errors, warnings       string
+	}{
+		{"all is nobody's", base, 0o755, 0o644, 0o600, true, "", ""},
+		{"mapping file of somebody else", base, 0o755, 0o644, 0o644, false, "", `mapping.file.path: found "mappings.tsv", which user 65534 cannot rewrite: no new files in `},
+		{"folder for everybody, file of somebody else", base, 0o777, 0o644, 0o644, false, "", "cannot rewrite: it belongs to user "},
+		{"nothing writes it", noAdmin, 0o755, 0o644, 0o644, false, "", ""},
+		{"mapping file not readable", base, 0o755, 0o644, 0o600, false, `mapping.file.path: found "mappings.tsv", which user 65534 cannot read: permission denied`, ""},
+		{"configuration not readable", noAdmin, 0o755, 0o600, 0o644, false, "", "server.user: found 65534, which cannot read this file: permission denied"},
+	} {
+		if tt.nobodys && os.Geteuid() != 0 {
+			continue // only root can give files away
+		}
+		dir := newDir(t)
+		for _, name := range []string{"mail.key", "token"} {
+			write(t, dir, name, 0o644, string(must(os.ReadFile(filepath.Join(dir, name)))))
+		}
+		write(t, dir, "c.toml", tt.conf, "")
+		write(t, dir, "mappings.tsv", tt.mappings, "")
+		if tt.nobodys {
+			for _, path := range []string{dir, filepath.Join(dir, "mappings.tsv")} {
+				if err := os.Chown(path, 65534, 65534); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		for path, mode := range map[string]os.FileMode{dir: tt.folder, filepath.Dir(dir): 0o755} {
+			if err := os.Chmod(path, mode); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c, warnings, err := Parse([]byte(edit(t, tt.base, "#server", text)), testOptions(dir))
+		got := ""
+		if err != nil {
+			got = strings.Join(short(problems(t, err), dir), "\n")
+		} else if c.RunAs == nil || c.RunAs.UID != 65534 || !slices.Contains(c.RunAs.Groups, c.RunAs.GID) {
+			t.Errorf("%s: runs as %+v", tt.name, c.RunAs)
+		}
+		if (got == "") != (tt.errors == "") || !strings.Contains(got, tt.errors) {
+			t.Errorf("%s: got errors %q, want %q", tt.name, got, tt.errors)
+		}
+		warned := ""
+		for _, line := range short(warnings, dir) {
+			if !strings.Contains(line, "readable by everybody") {
+				warned += line + "\n"
+			}
+		}
+		if (warned == "") != (tt.warnings == "") || !strings.Contains(warned, tt.warnings) {
+			t.Errorf("%s: got warnings %q, want %q", tt.name, warned, tt.warnings)
+		}
+	}
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
 // TestMay: the kernel asks the bits of the first class that fits, and no other.
 func TestMay(t *testing.T) {
 	dir := t.TempDir()
 	me, mine := uint32(os.Getuid()), uint32(os.Getgid())
 	for _, tt := range []struct {
 		mode os.FileMode
-		id   identity
+		id   Identity
 		want bool
 	}{
-		{0o400, identity{me, []uint32{mine}}, true},
-		{0o044, identity{me, []uint32{mine}}, false},
-		{0o040, identity{me + 1, []uint32{mine + 1, mine}}, true},
-		{0o404, identity{me + 1, []uint32{mine}}, false},
-		{0o004, identity{me + 1, []uint32{mine + 1}}, true},
-		{0o440, identity{me + 1, []uint32{mine + 1}}, false},
+		{0o400, Identity{UID: me, Groups: []uint32{mine}}, true},
+		{0o044, Identity{UID: me, Groups: []uint32{mine}}, false},
+		{0o040, Identity{UID: me + 1, Groups: []uint32{mine + 1, mine}}, true},
+		{0o404, Identity{UID: me + 1, Groups: []uint32{mine}}, false},
+		{0o004, Identity{UID: me + 1, Groups: []uint32{mine + 1}}, true},
+		{0o440, Identity{UID: me + 1, Groups: []uint32{mine + 1}}, false},
 	} {
 		write(t, dir, "f", tt.mode|0o200, "")
 		if err := os.Chmod(filepath.Join(dir, "f"), tt.mode); err != nil {

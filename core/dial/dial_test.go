@@ -426,7 +426,7 @@ func TestSocketOptions(t *testing.T) {
 		{"TCP_KEEPIDLE", unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 120},
 		{"TCP_KEEPINTVL", unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 30},
 		{"TCP_KEEPCNT", unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 4},
-		{"TCP_USER_TIMEOUT", unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 120_000},
+		{"TCP_USER_TIMEOUT", unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 240_000},
 	} {
 		if got, err := unix.GetsockoptInt(conn.FD(), c.level, c.opt); got != c.want || err != nil {
 			t.Errorf("%s: got %d, %v; want %d", c.name, got, err, c.want)

@@ -35,7 +35,10 @@ type names struct {
 	mu     sync.Mutex
 	hosts  map[string]*host // guarded by mu
 	closed bool             // guarded by mu
-	asking sync.WaitGroup   // raised under mu; at most one look-up for each host
+	// guarded by mu: when the next warning may come, and how many there would have been
+	warnAt   time.Time
+	unlogged int
+	asking   sync.WaitGroup // raised under mu; at most one look-up for each host
 
 	lookups, errors, stale atomic.Uint64
 }
@@ -193,7 +196,19 @@ func (n *names) settle(name string, h *host, q *question) {
 	n.errors.Add(1)
 	if h.addrs != nil { // without an old answer there is nothing to live on meanwhile
 		h.retryAt = time.Now().Add(retryAge)
-		n.log.Warn("resolving host, its old addresses serve", slog.String("host", name), slog.Any("err", q.err))
+		n.warn(name, q.err)
+	}
+}
+
+// warnEvery is how often the log hears of names that DNS does not answer: an outage concerns all of them.
+const warnEvery = time.Second
+
+// warn is called with mu held.
+func (n *names) warn(name string, err error) {
+	n.unlogged++
+	if now := time.Now(); !now.Before(n.warnAt) {
+		n.log.Warn("resolving host, its old addresses serve", slog.String("host", name), slog.Any("err", err), slog.Int("count", n.unlogged))
+		n.unlogged, n.warnAt = 0, now.Add(warnEvery)
 	}
 }
 

@@ -18,7 +18,8 @@ const (
 	keepIdleSeconds     = 120
 	keepIntervalSeconds = 30
 	keepProbes          = 4
-	userTimeout         = 120 * time.Second // unacknowledged data for this long ends the connection
+	// As long as all probes take, or one lost probe would end an idle connection (core/engine says why).
+	userTimeout = (keepIdleSeconds + keepIntervalSeconds*keepProbes) * time.Second
 )
 
 // Sources are a destination's source addresses (SPEC 2.4, source_ips), used in turn. It is safe for concurrent use.

@@ -15,6 +15,7 @@ type descriptors struct {
 	limit   int64
 	open    atomic.Int64 // session sockets open now, lingering ones too
 	pending atomic.Int64 // sessions whose backend socket is still to come
+	pipes   atomic.Int64 // ends of pipes open now; they outlive sessions
 }
 
 // RaiseFileLimit raises the soft limit of open files to the hard one and returns it (getrlimit(2)).
@@ -37,5 +38,5 @@ func (d *descriptors) closed(n int64) { d.open.Add(-n) }
 
 // room tells whether one more session, with the backend socket it will want, fits.
 func (d *descriptors) room() bool {
-	return d.open.Load()+d.pending.Load()+2 <= d.limit-reserveFDs
+	return d.open.Load()+d.pending.Load()+d.pipes.Load()+2 <= d.limit-reserveFDs
 }

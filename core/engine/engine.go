@@ -6,6 +6,7 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,6 +26,7 @@ type Engine struct {
 	loops []*Loop
 	log   *slog.Logger
 	fds   descriptors
+	bugs  bugs
 
 	listened atomic.Uint32 // listeners so far
 
@@ -47,7 +49,7 @@ func New(o Options) (*Engine, error) {
 		}
 		o.MaxFDs = n
 	}
-	e := &Engine{log: o.Log, spare: -1, fds: descriptors{limit: int64(o.MaxFDs)}}
+	e := &Engine{log: o.Log, spare: -1, bugs: bugs{kinds: map[string]*storm{}}, fds: descriptors{limit: int64(o.MaxFDs)}}
 	for i := range o.Loops {
 		l, err := newLoop(e, i)
 		if err != nil {
@@ -132,11 +134,42 @@ func (e *Engine) OpenFDs() int { return int(e.fds.open.Load()) }
 // Pending is the number of sessions that may still want a backend socket. Any goroutine may ask.
 func (e *Engine) Pending() int { return int(e.fds.pending.Load()) }
 
-// bug reports a broken invariant that cost one session, with the stack that led there.
+// bugEvery is how often a bug is logged: what a peer can do once it can do with every connection.
+const bugEvery = time.Second
+
+// bug reports a broken invariant that cost one session, with the stack that led there. `count` tells how many it stands for.
 func (e *Engine) bug(doing string, cause any) {
-	if e.log != nil {
-		e.log.Error("bug in event loop", "doing", doing, "err", fmt.Sprint(cause), "stack", string(debug.Stack()))
+	if count := e.bugs.pass(doing, time.Now()); count > 0 && e.log != nil {
+		e.log.Error("bug in event loop", "doing", doing, "err", fmt.Sprint(cause), "stack", string(debug.Stack()), "count", count)
 	}
+}
+
+// bugs counts broken invariants by what was being done, of which there are few.
+type bugs struct {
+	mu    sync.Mutex
+	kinds map[string]*storm // guarded by mu
+}
+
+type storm struct {
+	next     time.Time // when the following line may be written
+	unlogged int
+}
+
+// pass counts one more, and returns how many a line that is due now stands for; 0: none is due.
+func (b *bugs) pass(doing string, now time.Time) (count int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := b.kinds[doing]
+	if s == nil {
+		s = &storm{}
+		b.kinds[doing] = s
+	}
+	s.unlogged++
+	if now.Before(s.next) {
+		return 0
+	}
+	count, s.unlogged, s.next = s.unlogged, 0, now.Add(bugEvery)
+	return count
 }
 
 func (e *Engine) refillSpare() {

@@ -38,9 +38,16 @@ var curlScenes = []scene{
 // curl runs curl on a folder of an account, from source. Credentials go by a configuration file on standard input.
 func (s *stage) curl(t *testing.T, a account, source netip.Addr, folder, config string, args ...string) ([]byte, int) {
 	t.Helper()
-	url := fmt.Sprintf("imap://%s/%s", s.entrance(a.home), folder)
+	scheme, secure := "imap", []string{}
+	switch s.door {
+	case implicit:
+		scheme, secure = "imaps", []string{"--cacert", s.proxy.path("ca.pem")}
+	case starttls:
+		secure = []string{"--ssl-reqd", "--cacert", s.proxy.path("ca.pem")}
+	}
+	url := fmt.Sprintf("%s://%s/%s", scheme, s.entrance(a.home), folder)
 	args = append([]string{"-sS", "--interface", source.String(), "--max-time", "50", "-K", "-", url}, args...)
-	return runProgram(t, config, nil, "curl", args...)
+	return runProgram(t, config, nil, "curl", append(secure, args...)...)
 }
 
 func userConfig(name, password string) string {

@@ -17,7 +17,7 @@ var cutoverScenes = []scene{
 func (s *stage) administer(t *testing.T, method, path string, query url.Values) map[string]any {
 	t.Helper()
 	address := fmt.Sprintf("https://%s%s?%s", s.proxy.admin, path, strings.ReplaceAll(query.Encode(), "+", "%20"))
-	out, code := runProgram(t, "", nil, "curl", "-sS", "--max-time", "20", "--cacert", s.proxy.path("cert.pem"),
+	out, code := runProgram(t, "", nil, "curl", "-sS", "--max-time", "20", "--cacert", s.proxy.path("ca.pem"),
 		"-H", "@"+s.proxy.path("header"), "-X", method, "-w", "\n%{http_code}", address)
 	body, found := strings.CutSuffix(string(out), "\n200")
 	var answer map[string]any

@@ -2,8 +2,10 @@ package interop
 
 import (
 	"bytes"
+	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net"
@@ -47,7 +49,8 @@ type dovecotOptions struct {
 	name     string
 	ip       netip.Addr
 	root     string // short, searchable by everybody
-	proxied  bool   // wants a PROXY header; else trusts IMAP ID
+	proxied  bool   // wants a PROXY header, and TLS from the first byte; else trusts IMAP ID, and has STARTTLS
+	tls      bool   // else everything is in the clear
 	accounts []account
 	key      *tokenKey
 }
@@ -56,6 +59,9 @@ type dovecotOptions struct {
 var dovecotConf string
 
 var dovecotTemplate = template.Must(template.New("dovecot.conf").Parse(dovecotConf))
+
+// host is the name in its certificate.
+func (o *dovecotOptions) host() string { return o.name + ".example.org" }
 
 // startDovecot lays out a directory, starts Dovecot in it and waits until it accepts connections.
 func startDovecot(o dovecotOptions) (*dovecot, error) {
@@ -100,7 +106,11 @@ func (d *dovecot) layOut(o dovecotOptions) error {
 	}
 	var conf bytes.Buffer
 	err := dovecotTemplate.Execute(&conf, map[string]any{"Name": o.name, "Dir": d.dir, "IP": o.ip, "Port": d.addr.Port(),
-		"Proxied": o.proxied, "MailUser": mailUser, "Issuer": tokenIssuer})
+		"Proxied": o.proxied, "TLS": o.tls, "Implicit": o.tls && o.proxied, "MailUser": mailUser, "Issuer": tokenIssuer})
+	if err != nil {
+		return err
+	}
+	cert, key, err := certificate(o.ip, o.host(), ecKey)
 	if err != nil {
 		return err
 	}
@@ -117,6 +127,8 @@ func (d *dovecot) layOut(o dovecotOptions) error {
 		"dovecot.conf":               conf.String(),
 		"oauth2.conf":                oauth,
 		"users":                      users.String(),
+		"cert.pem":                   string(cert),
+		"key.pem":                    string(key),
 		"keys/default/HS256/default": base64.StdEncoding.EncodeToString(o.key[:]),
 	} {
 		if err := os.WriteFile(d.path(p), []byte(text), 0o644); err != nil {
@@ -148,6 +160,19 @@ func (d *dovecot) deliverMarker(a account) error {
 
 // stop ends Dovecot and waits for it. It may be called more than once.
 func (d *dovecot) stop() { stopProcess(d.cmd, d.done) }
+
+// fingerprint is the SHA-256 of its certificate, as tls_pinned_cert_sha256 wants it.
+func (d *dovecot) fingerprint() (string, error) {
+	text, err := os.ReadFile(d.path("cert.pem"))
+	if err != nil {
+		return "", err
+	}
+	block, _ := pem.Decode(text)
+	if block == nil {
+		return "", fmt.Errorf("reading the certificate of Dovecot %s: no PEM", d.name)
+	}
+	return fmt.Sprintf("%x", sha256.Sum256(block.Bytes)), nil
+}
 
 // logText is everything Dovecot has logged.
 func (d *dovecot) logText() string {

@@ -9,7 +9,7 @@ import (
 // TestFakeServer lets the real clients judge the scripted server, which the other packages' tests rely on.
 func TestFakeServer(t *testing.T) {
 	wanted(t)
-	s := &stage{accounts: makeAccounts(), counts: map[string]int{}}
+	s := &stage{accounts: makeAccounts(bothHomes...), counts: map[string]int{}, door: plain}
 	b, err := mailfake.NewIMAP(mailfake.Options{Name: "legacy", Check: s.fakeVerdict(s.accounts)})
 	if err != nil {
 		t.Fatal(err)

@@ -40,7 +40,11 @@ type python struct {
 func (s *stage) python(t *testing.T, sceneName string, a account, source netip.Addr) *python {
 	t.Helper()
 	at := s.entrance(a.home)
-	props, err := json.Marshal(map[string]any{"host": at.Addr(), "port": at.Port(), "source": source, "user": a.name,
+	ca := ""
+	if s.tls {
+		ca = s.proxy.path("ca.pem")
+	}
+	props, err := json.Marshal(map[string]any{"door": s.door, "ca": ca, "host": at.Addr(), "port": at.Port(), "source": source, "user": a.name,
 		"password": a.password, "token": s.token(a.name), "expired": s.expiredToken(a.name), "size": bulkBytes})
 	if err != nil {
 		t.Fatal(err)

@@ -3,7 +3,10 @@
 # Exit status: 0 installed, 1 the package manager failed, 3 this machine cannot run the suite.
 set -u
 
-packages="dovecot-core dovecot-imapd curl isync libsasl2-modules python3 procps openssl"
+packages="dovecot-core dovecot-imapd dovecot-pop3d dovecot-lmtpd dovecot-managesieved dovecot-sieve postfix
+ curl isync libsasl2-modules python3 procps openssl gnutls-bin swaks libnet-ssleay-perl libio-socket-ssl-perl libio-socket-inet6-perl
+ libauthen-sasl-perl msmtp fetchmail sieve-connect
+ redis-server redis-tools postgresql postgresql-client mariadb-server mariadb-client"
 guard=/usr/sbin/policy-rc.d
 log=${TMPDIR:-/tmp}/mailsplice-install.log
 
@@ -22,8 +25,8 @@ else
 	cannot "this is not Debian (no dpkg-query)"
 fi
 
-# Dovecot needs root too: it changes to its own users.
-[ "$(id -u)" -eq 0 ] || cannot "root is needed, for apt-get and for Dovecot"
+# Dovecot and Postfix need root too: they change to their own users.
+[ "$(id -u)" -eq 0 ] || cannot "root is needed, for apt-get, Dovecot and Postfix"
 [ -n "$missing" ] || exit 0
 command -v apt-get >/dev/null 2>&1 || cannot "this is not Debian (no apt-get); missing:$missing"
 
@@ -44,6 +47,10 @@ fi
 echo "interop: installing$missing"
 DEBIAN_FRONTEND=noninteractive
 export DEBIAN_FRONTEND
+# The suite's Postfix has directories of its own; the system's gets no configuration and starts nothing.
+if command -v debconf-set-selections >/dev/null 2>&1; then
+	echo "postfix postfix/main_mailer_type select No configuration" | debconf-set-selections
+fi
 install_them() {
 	# shellcheck disable=SC2086 # a list of words
 	apt-get install -y --no-install-recommends $missing >>"$log" 2>&1 </dev/null

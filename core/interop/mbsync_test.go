@@ -22,15 +22,15 @@ Host %s
 Port %d
 User %s
 Pass "%s"
-SSLType None
+%s
 AuthMechs %s
 
 IMAPStore far
 Account there
 
 MaildirStore near
-Path %[6]s/
-Inbox %[6]s/INBOX
+Path %[7]s/
+Inbox %[7]s/INBOX
 
 Channel all
 Far :far:
@@ -45,11 +45,20 @@ func (s *stage) mbsync(t *testing.T, a account, password, mechanism, dir string)
 	at := s.entrance(a.home)
 	quoted := strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(password)
 	conf := filepath.Join(t.TempDir(), "mbsyncrc")
-	text := fmt.Sprintf(mbsyncConf, at.Addr(), at.Port(), a.name, quoted, mechanism, dir)
+	text := fmt.Sprintf(mbsyncConf, at.Addr(), at.Port(), a.name, quoted, s.mbsyncTLS(), mechanism, dir)
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return runProgram(t, "", nil, "mbsync", "-c", conf, "all")
+}
+
+// mbsyncTLS is the lines about TLS.
+func (s *stage) mbsyncTLS() string {
+	kind := map[door]string{implicit: "IMAPS", starttls: "STARTTLS"}[s.door]
+	if kind == "" {
+		return "SSLType None"
+	}
+	return fmt.Sprintf("SSLType %s\nSystemCertificates no\nCertificateFile %s", kind, s.proxy.path("ca.pem"))
 }
 
 func mbsyncBothWays(mechanism, method string) func(*testing.T, *stage, string) {

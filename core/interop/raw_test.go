@@ -61,6 +61,7 @@ func (s *stage) enter(t *testing.T, home string) (*client, account, func(method 
 		t.Helper()
 		landsOn(t, c, home)
 		s.loggedIn(t, home, a, replayed(s, method), from)
+		s.checkGauge(t, home)
 	}
 }
 

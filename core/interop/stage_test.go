@@ -13,23 +13,26 @@ import (
 	"mailsplice/core/mailfake"
 )
 
-// The addresses of a run.
-var (
-	legacyIP = netip.MustParseAddr("127.0.0.10")
-	newIP    = netip.MustParseAddr("127.0.0.20")
-	downIP   = netip.MustParseAddr("127.0.0.30")
-	proxyIP  = netip.MustParseAddr("127.0.0.50")
-	sourceIP = netip.MustParseAddr("127.0.0.9") // the proxy's own address towards the servers
+// The last octet of each address of a stage; those of clients are given out in turn.
+const (
+	legacyOctet = 10
+	newOctet    = 20
+	downOctet   = 30
+	peerOctet   = 40
+	proxyOctet  = 50
+	ownOctet    = 9   // the proxy's own address towards the servers
+	clientNet   = 100 // added to the third octet
 )
 
 // The programs that the suite drives; each must be there, and each kind of case must have run.
 var (
-	programs = []string{"dovecot", "curl", "mbsync", "python3"}
+	programs = []string{"dovecot", "curl", "mbsync", "python3", "openssl", "gnutls-cli"}
 	kinds    = []string{"curl", "mbsync", "imaplib", "raw"}
+	tlsKinds = []string{"openssl", "gnutls"} // of the run with TLS, besides
 )
 
 // accountsPerHome bounds the cases that one stage can serve.
-const accountsPerHome = 60
+const accountsPerHome = 90
 
 // specialPassword needs quoting in IMAP, in curl's and in mbsync's configuration.
 const specialPassword = `sp ace"quo\te%42`
@@ -43,9 +46,17 @@ type stage struct {
 	relay    *relay // in front of new, without proxy
 	fake     *mailfake.Backend
 	down     netip.AddrPort
+	peer     netip.AddrPort
 	accounts []account // not yet used
 	sources  uint8     // client addresses given out
 	counts   map[string]int
+
+	net  byte      // third octet of its addresses, its own: stages may run side by side
+	tls  bool      // on every leg
+	door door      // where the present scene's clients come in
+	seen []account // whom the present scene has seen logged in
+
+	lanes map[string]string // of accounts whose suite our record layer does not do
 }
 
 // wanted skips unless the suite was asked for.
@@ -56,8 +67,8 @@ func wanted(t *testing.T) {
 	}
 }
 
-// newStage starts two Dovecots. Everything is gone after the test.
-func newStage(t *testing.T) *stage {
+// newStage starts two Dovecots, for TLS or for none. Everything is gone after the test.
+func newStage(t *testing.T, net byte, first door) *stage {
 	t.Helper()
 	for _, p := range programs {
 		if err := lookPath(p); err != nil {
@@ -73,13 +84,17 @@ func newStage(t *testing.T) *stage {
 	if err := os.Chmod(root, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	s := &stage{root: root, servers: map[string]*dovecot{}, counts: map[string]int{}, accounts: makeAccounts()}
+	s := &stage{root: root, servers: map[string]*dovecot{}, counts: map[string]int{}, lanes: map[string]string{}, accounts: makeAccounts(bothHomes...),
+		net: net, tls: first != plain, door: first}
 	_, _ = rand.Read(s.key[:]) // never fails
-	if s.down, err = freePort(downIP); err != nil {
+	if s.down, err = freePort(s.ip(downOctet)); err != nil {
 		t.Fatal(err)
 	}
-	for _, o := range []dovecotOptions{{name: "legacy", ip: legacyIP}, {name: "new", ip: newIP, proxied: true}} {
-		o.root, o.accounts, o.key = root, s.accounts, &s.key
+	if s.peer, err = freePort(s.ip(peerOctet)); err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range []dovecotOptions{{name: "legacy", ip: s.ip(legacyOctet)}, {name: "new", ip: s.ip(newOctet), proxied: true}} {
+		o.root, o.accounts, o.key, o.tls = root, s.accounts, &s.key, s.tls
 		d, err := startDovecot(o)
 		if err != nil {
 			t.Fatal(err)
@@ -87,13 +102,20 @@ func newStage(t *testing.T) *stage {
 		t.Cleanup(d.stop)
 		s.servers[o.name] = d
 	}
+	s.accounts = append(s.accounts, makeAccounts("down")...) // these exist nowhere
+	if s.tls {
+		s.accounts = append(s.accounts, makeAccounts("peer")...)
+	}
 	return s
 }
+
+// ip is an address of the stage.
+func (s *stage) ip(last byte) netip.Addr { return netip.AddrFrom4([4]byte{127, 0, s.net, last}) }
 
 // direct makes the servers themselves the entrance.
 func (s *stage) direct(t *testing.T) {
 	t.Helper()
-	r, err := startRelay(proxyIP, s.servers["new"].addr)
+	r, err := startRelay(s.ip(proxyOctet), s.servers["new"].addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,8 +126,8 @@ func (s *stage) direct(t *testing.T) {
 // throughProxy starts the proxy under test as the entrance.
 func (s *stage) throughProxy(t *testing.T) {
 	t.Helper()
-	p, err := startProxy(proxyOptions{binary: os.Getenv("MAILSPLICE_BIN"), root: s.root, ip: proxyIP, source: sourceIP,
-		legacy: s.servers["legacy"].addr, new: s.servers["new"].addr, down: s.down, accounts: s.accounts})
+	p, err := startProxy(proxyOptions{binary: os.Getenv("MAILSPLICE_BIN"), root: s.root, ip: s.ip(proxyOctet), source: s.ip(ownOctet),
+		legacy: s.servers["legacy"], new: s.servers["new"], down: s.down, peer: s.peer, tls: s.tls, accounts: s.accounts})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,10 +135,10 @@ func (s *stage) throughProxy(t *testing.T) {
 	s.proxy = p
 }
 
-// makeAccounts names accounts for every home; those of "down" exist nowhere.
-func makeAccounts() []account {
+// makeAccounts names accounts for homes.
+func makeAccounts(homes ...string) []account {
 	var out []account
-	for _, home := range []string{"legacy", "new", "down"} {
+	for _, home := range homes {
 		for i := range accountsPerHome {
 			name := fmt.Sprintf("%s%02d@example.org", home, i)
 			out = append(out, account{name, "secret-" + name, home})
@@ -143,7 +165,7 @@ func (s *stage) take(t *testing.T, home string) account {
 // source hands out a client address of its own.
 func (s *stage) source() netip.Addr {
 	s.sources++
-	return netip.AddrFrom4([4]byte{127, 0, 1, s.sources})
+	return netip.AddrFrom4([4]byte{127, 0, clientNet + s.net, s.sources})
 }
 
 // entrance is where a client of an account with that home connects.
@@ -152,7 +174,7 @@ func (s *stage) entrance(home string) netip.AddrPort {
 	case s.fake != nil:
 		return s.fake.Addr()
 	case s.proxy != nil:
-		return s.proxy.addr
+		return s.proxy.doors[s.door]
 	case home == "new":
 		return s.relay.addr()
 	default:
@@ -166,14 +188,32 @@ func (s *stage) expiredToken(name string) string {
 	return s.key.token(name, time.Now().Add(-10*time.Minute))
 }
 
-// dial connects a raw client from source.
+// dial connects a raw client from source, and takes it into TLS if the door wants that.
 func (s *stage) dial(t *testing.T, home string, source netip.Addr) *mailfake.Client {
 	t.Helper()
-	c, err := mailfake.DialWith(s.entrance(home).String(), mailfake.ClientOptions{Source: source, Timeout: 30 * time.Second})
+	o := mailfake.ClientOptions{Source: source, Timeout: 30 * time.Second}
+	if s.door == implicit {
+		o.TLS = s.proxy.trust(t)
+	}
+	c, err := mailfake.DialWith(s.entrance(home).String(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
+	if s.door != starttls {
+		return c
+	}
+	for _, word := range []string{" STARTTLS", " LOGINDISABLED"} {
+		if !strings.Contains(c.Greeting, word) {
+			t.Errorf("got greeting %q, want it to say%s", c.Greeting, word)
+		}
+	}
+	if _, err = c.Must("STARTTLS"); err == nil {
+		err = c.TLS(s.proxy.trust(t))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	return c
 }
 
@@ -182,9 +222,16 @@ func (s *stage) dial(t *testing.T, home string, source netip.Addr) *mailfake.Cli
 func (s *stage) loggedIn(t *testing.T, server string, a account, method string, client netip.Addr) {
 	t.Helper()
 	words := append([]string{"Login: user=<" + a.name + ">", "method=" + method + ","}, s.addresses(server, client)...)
+	switch {
+	case s.tls && server == "new": // the header says that the client's leg is in TLS, and Dovecot takes that for an answer
+		words = append(words, "tls=<(proxied)>")
+	case s.tls:
+		words = append(words, "tls=<TLSv1.3 ")
+	}
 	if _, err := s.servers[server].logged(words...); err != nil {
 		t.Error(err)
 	}
+	s.seen = append(s.seen, a)
 }
 
 // addresses are the words about addresses in a login line.
@@ -195,7 +242,7 @@ func (s *stage) addresses(server string, client netip.Addr) []string {
 		fmt.Sprintf("lport=%d,", s.entrance(server).Port()),
 	}
 	if s.proxy != nil {
-		words = append(words, fmt.Sprintf("real_rip=%s,", sourceIP))
+		words = append(words, fmt.Sprintf("real_rip=%s,", s.ip(ownOctet)))
 	}
 	return words
 }
@@ -212,6 +259,7 @@ func (s *stage) refusedThere(t *testing.T, server string, a account, client neti
 type scene struct {
 	kind, name string
 	homes      []string // nil: legacy and new
+	door       door     // empty: by turns
 	proxied    bool     // makes sense through the proxy only
 	run        func(t *testing.T, s *stage, home string)
 }
@@ -221,7 +269,7 @@ var bothHomes = []string{"legacy", "new"}
 // play runs every scene and counts.
 func (s *stage) play(t *testing.T, scenes []scene) {
 	t.Helper()
-	for _, sc := range scenes {
+	for i, sc := range scenes {
 		if sc.proxied && s.proxy == nil {
 			continue
 		}
@@ -229,9 +277,15 @@ func (s *stage) play(t *testing.T, scenes []scene) {
 		if homes == nil {
 			homes = bothHomes
 		}
-		for _, home := range homes {
+		for j, home := range homes {
 			name := sc.kind + " " + sc.name + " " + home
-			if t.Run(name, func(t *testing.T) { sc.run(t, s, home) }) {
+			if s.tls { // each scene by both doors, each home by both doors
+				if s.door = sc.door; s.door == "" {
+					s.door = []door{implicit, starttls}[(i+j)%2]
+				}
+				name += " by " + string(s.door)
+			}
+			if t.Run(name, func(t *testing.T) { s.act(t, sc, home) }) {
 				s.counts[sc.kind]++
 				fmt.Printf("case %s ok\n", name)
 			}
@@ -239,12 +293,23 @@ func (s *stage) play(t *testing.T, scenes []scene) {
 	}
 }
 
+// act runs one scene, and when all its clients are gone looks at what their sessions ran on.
+func (s *stage) act(t *testing.T, sc scene, home string) {
+	s.seen = nil
+	t.Cleanup(func() { s.checkLanes(t) }) // behind those that sc.run registers
+	sc.run(t, s, home)
+}
+
 // sum prints how many cases of each kind passed; none of a kind is a failure.
 func (s *stage) sum(t *testing.T, entrance string) {
 	t.Helper()
 	total := 0
 	var parts []string
-	for _, k := range kinds {
+	want := kinds
+	if s.tls {
+		want = slices.Concat(kinds, tlsKinds)
+	}
+	for _, k := range want {
 		n := s.counts[k]
 		total += n
 		parts = append(parts, fmt.Sprintf("%s %d", k, n))

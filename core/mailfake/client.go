@@ -82,6 +82,14 @@ func (c *Conn) welcome(read func() error) error {
 // LocalAddr is the client's own end.
 func (c *Conn) LocalAddr() netip.AddrPort { return c.tcp.LocalAddr().(*net.TCPAddr).AddrPort() }
 
+// TLSState is what the handshake has led to; zero in the clear.
+func (c *Client) TLSState() tls.ConnectionState {
+	if t, ok := c.conn.(*tls.Conn); ok {
+		return t.ConnectionState()
+	}
+	return tls.ConnectionState{}
+}
+
 // SetTimeout changes the bound of every later wait.
 func (c *Conn) SetTimeout(d time.Duration) { c.o.Timeout = d }
 

@@ -2,6 +2,7 @@ package mailfake
 
 import (
 	"bytes"
+	"crypto/tls"
 	"net/netip"
 	"slices"
 	"time"
@@ -27,9 +28,10 @@ type Record struct {
 	Received int64    // bytes, inside TLS and behind a PROXY header
 	Sent     int64
 	TLS      bool
-	Attempts int    // complete logins that were decided
-	Account  string // of the accepted login, else of the last attempt
-	Method   string // "LOGIN", "USER", "PLAIN", "XOAUTH2", ... of that attempt
+	State    tls.ConnectionState // as the handshake left it; zero without TLS
+	Attempts int                 // complete logins that were decided
+	Account  string              // of the accepted login, else of the last attempt
+	Method   string              // "LOGIN", "USER", "PLAIN", "XOAUTH2", ... of that attempt
 	// Form is how it came: "atom quoted literal literal+" for IMAP's LOGIN, "command" for USER, "initial prompted" for
 	// SASL, and "initial literal" when ManageSieve's initial response was one.
 	Form     string

@@ -253,7 +253,7 @@ func (s *Session) handshake(from io.Reader) error {
 	s.conn = t
 	s.wmu.Unlock()
 	s.r = bufio.NewReader(&guarded{s})
-	s.b.update(func() { s.rec.TLS = true })
+	s.b.update(func() { s.rec.TLS, s.rec.State = true, t.ConnectionState() })
 	return nil
 }
 

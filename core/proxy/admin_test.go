@@ -21,6 +21,7 @@ func TestPacedKick(t *testing.T) {
 	for _, c := range live {
 		r.ended(c)
 	}
+	r.await("the others to be forgotten", func() bool { return r.proxy.sessions.Counts().Joined == 1 })
 	if !alive(r, late, "carol") {
 		t.Error("the session that began later was ended, too")
 	}

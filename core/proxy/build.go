@@ -107,8 +107,8 @@ func routerOptions(cfg *config.Config, store route.Store, log *slog.Logger) rout
 }
 
 // newDialer makes a dialer that keeps away from the listeners of the configuration in force.
-func newDialer(log *slog.Logger, cfg func() *config.Config) *dial.Dialer {
-	return dial.New(dial.Options{Logger: log, Own: func(a netip.AddrPort) bool { return cfg().OwnListener(a, isLocal) }})
+func newDialer(log *slog.Logger, o Options, cfg func() *config.Config) *dial.Dialer {
+	return dial.New(dial.Options{Logger: log, Resolve: o.Resolve, Own: func(a netip.AddrPort) bool { return cfg().OwnListener(a, isLocal) }})
 }
 
 // isLocal tells whether an address is this machine's: one that can be bound is.
@@ -180,18 +180,19 @@ func announce(f config.Forwarding) session.Announce {
 	return session.AnnounceNone
 }
 
-// newListener makes the session's side of a listener; it is nil for one whose protocol is not built yet, which only
-// --partial lets through (SPEC 9).
+// served is false for a listener whose protocol is not built yet, which only --partial lets through (SPEC 9).
+func served(l *config.Listener) bool {
+	_, ok := sessionProtocols[l.Protocol]
+	return ok
+}
+
+// newListener makes the session's side of a listener.
 func newListener(cfg *config.Config, sec *security, l *config.Listener) (*session.Listener, error) {
-	protocol, ok := sessionProtocols[l.Protocol]
-	if !ok {
-		return nil, nil
-	}
 	policy, err := sec.listener(cfg, l)
 	if err != nil {
 		return nil, err
 	}
-	return &session.Listener{Name: l.Name, Protocol: protocol, Speaker: speaker(cfg, l), Mode: tlsMode(l.TLS), TLS: policy,
+	return &session.Listener{Name: l.Name, Protocol: sessionProtocols[l.Protocol], Speaker: speaker(cfg, l), Mode: tlsMode(l.TLS), TLS: policy,
 		MaxConnections: l.MaxConnections, PreauthTimeout: l.PreauthTimeout, Header: headerMode(l.ProxyProtocol), Trusted: l.ProxyTrusted}, nil
 }
 

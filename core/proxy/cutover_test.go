@@ -69,7 +69,7 @@ func TestDelayedVerdict(t *testing.T) {
 				if end := r.ended(cl); len(end.Lines) != 2 || !strings.HasPrefix(end.Lines[0], "a NO [UNAVAILABLE]") || end.Bye() == "" {
 					t.Errorf("got %q, want NO and BYE", end.Lines)
 				}
-				r.await("the engine to let go", func() bool { return r.proxy.engine.OpenFDs() <= 1 })
+				r.await("the engine to let go", func() bool { return r.proxy.engine.OpenFDs() <= clientFDs() })
 			}
 			close(g.open)
 			if c.want != "ends" {
@@ -137,7 +137,10 @@ func storm(r *rig, stay bool, stop <-chan struct{}, wg *sync.WaitGroup) {
 			return
 		default:
 		}
-		c, err := mailfake.DialWith(r.addr(), mode.client(mailfake.ClientOptions{Timeout: patience}))
+		c, err := mailfake.DialWith(r.addr(), r.client(mailfake.ClientOptions{Timeout: patience}))
+		if err == nil && r.listener == "starttls" {
+			err = startTLS(c)
+		}
 		if err != nil {
 			return
 		}
@@ -299,7 +302,7 @@ func TestKick(t *testing.T) {
 
 // alive: the backend's news of an idling account still reach the client.
 func alive(r *rig, c *mailfake.Client, who string) bool {
-	if r.legacy.Notify(who)+r.new.Notify(who) == 0 {
+	if !within(func() bool { return r.legacy.Notify(who)+r.new.Notify(who) > 0 }) { // it idles a moment after its "+"
 		return false
 	}
 	_, err := c.Expect("* ")
@@ -321,9 +324,13 @@ func TestKickLosesNothing(t *testing.T) {
 	read, kicked := 0, false
 	for {
 		n, err := c.Read(got)
-		pattern.Read(want[:n])
-		if string(got[:n]) != string(want[:n]) {
+		ours := min(n, max(size-read, 0)) // a kick that comes late finds the command answered
+		pattern.Read(want[:ours])
+		if string(got[:ours]) != string(want[:ours]) {
 			t.Fatalf("bytes differ behind %d", read)
+		}
+		if ours < n && ours > 0 && !strings.HasPrefix(string(got[ours:n]), "a") {
+			t.Fatalf("behind the last byte: got %q, want the answer", got[ours:n])
 		}
 		if read += n; read > size/4 && !kicked {
 			r.kick("identifier=alice", 1)
@@ -336,7 +343,7 @@ func TestKickLosesNothing(t *testing.T) {
 			break
 		}
 	}
-	if read < size/4 || read > size {
+	if read < size/4 || read > size+1000 {
 		t.Errorf("got %d bytes", read)
 	}
 }

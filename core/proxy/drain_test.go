@@ -34,10 +34,12 @@ func TestDrain(t *testing.T) {
 		if end := r.ended(c); len(end.Lines) != 1 || end.Bye() == "" {
 			t.Errorf("%s: got %q, want BYE", name, end.Lines)
 		}
+		c.Close()
 	}
 	if end := r.ended(late); len(end.Lines) != 2 || !strings.HasPrefix(end.Lines[0], "a NO [UNAVAILABLE]") || end.Bye() == "" {
 		t.Errorf("login in progress: got %q, want NO and BYE", end.Lines)
 	}
+	late.Close()
 	if status, _ := r.call("GET", "/healthz"); status != http.StatusServiceUnavailable {
 		t.Errorf("healthz while draining: got %d", status)
 	}
@@ -89,16 +91,11 @@ func TestGraceIsOver(t *testing.T) {
 
 // When the context ends, so does Shutdown, whoever is still there.
 func TestHurry(t *testing.T) {
-	hang := func(s *mailfake.Session) mailfake.Move {
-		if s.Record().Account == "alice" { // whose credentials may come behind bob's
-			return mailfake.Hang()(s)
-		}
-		return mailfake.Continue
-	}
-	r := newRig(t, stage{long: true, onLegacy: mailfake.Options{Hooks: mailfake.Hooks{mailfake.OnCredentials: hang}}})
+	reached := make(chan struct{}, 1)
+	r := newRig(t, stage{long: true, onLegacy: mailfake.Options{Hooks: mailfake.Hooks{mailfake.OnCredentials: mailfake.Times(1, mailfake.Chain(mailfake.Signal(reached), mailfake.Hang()))}}})
 	hung, idle := r.dial(), r.dial()
 	hung.Send("a LOGIN alice " + password)
-	r.await("the login", func() bool { return r.proxy.sessions.Counts().Logins == 1 })
+	<-reached
 	if err := idle.Login("bob", password); err != nil {
 		t.Fatal(err)
 	}

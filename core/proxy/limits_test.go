@@ -61,14 +61,19 @@ func TestJoinedAreNotPreauth(t *testing.T) {
 // The deadline is absolute, not per byte (SECURITY 19).
 func TestPreauthTimeout(t *testing.T) {
 	r := newRig(t, stage{listener: `preauth_timeout = "300ms"`})
-	for _, part := range []string{"", "x", "a NOOP\r\n"} {
-		c := r.dial()
-		gone := make(chan struct{})
+	parts := []string{"", "x", "a NOOP\r\n"}
+	var clients []*mailfake.Client
+	var going []chan struct{}
+	for i, part := range parts { // all at the same time
+		clients, going = append(clients, r.dial()), append(going, make(chan struct{}))
 		if part == "" {
-			close(gone)
+			close(going[i])
 		} else {
-			go dribble(c, part, gone) // until the connection is over
+			go dribble(clients[i], part, going[i]) // until the connection is over
 		}
+	}
+	for i, part := range parts {
+		c, gone := clients[i], going[i]
 		if end := r.ended(c); end.Bye() != "* BYE Timed out before login." {
 			t.Errorf("%q again and again: got %q", part, end.Lines)
 		}
@@ -208,7 +213,7 @@ func noops(n int) string {
 // A hung destination takes its share of logins and not one more; the others are served (DESIGN 5).
 func TestHungDestination(t *testing.T) {
 	const most = 1024 // logins in flight at one destination
-	r := newRig(t, stage{mappings: "nina new\n", onLegacy: mailfake.Options{Hooks: mailfake.Hooks{mailfake.OnGreeting: mailfake.Hang()}}})
+	r := newRig(t, stage{server: `backend_timeout = "60s"`, mappings: "nina new\n", onLegacy: mailfake.Options{Hooks: mailfake.Hooks{mailfake.OnGreeting: mailfake.Hang()}}})
 	for range most {
 		if err := r.dial().Send("a LOGIN alice " + password); err != nil {
 			t.Fatal(err)
@@ -240,7 +245,7 @@ func TestClientLeavesDuringLogin(t *testing.T) {
 		r.await("the login at legacy", func() bool { return r.legacy.Counts().Connections == i+1 && r.proxy.sessions.Counts().Logins == 1 })
 		c.leave(cl)
 		r.await(c.name+": the end of the backend connection", func() bool {
-			return r.proxy.sessions.Counts().Logins == 0 && r.proxy.engine.OpenFDs() <= 1 // a socket may linger until the client's own FIN
+			return r.proxy.sessions.Counts().Logins == 0 && r.proxy.engine.OpenFDs() <= clientFDs() // a socket may linger until the client's own FIN
 		})
 		cl.Close()
 	}

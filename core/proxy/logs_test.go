@@ -1,9 +1,13 @@
 package proxy
 
 import (
+	"encoding/base64"
+	"fmt"
+	"net/http"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"mailsplice/core/mailfake"
 )
@@ -29,7 +33,7 @@ func TestLogLines(t *testing.T) {
 				"login refused":  head + `legacy account=` + c.account + ` reason=verdict\n`,
 				"login accepted": head + `legacy account=` + c.account + ` reason=verdict\n`,
 				"session ended": head + `legacy account=` + c.account + ` bytes_in=\d\d bytes_out=\d+ duration=[0-9.µm]+s ` +
-					`reason="backend closed"\n`,
+					`mode=` + mode.lane() + ` reason="backend closed"\n`,
 			} {
 				if line := r.logged(message, 1)[0]; !regexp.MustCompile(want).MatchString(line) {
 					t.Errorf("got  %s\nwant %s", line, want)
@@ -57,6 +61,66 @@ func TestLogCanceled(t *testing.T) {
 	c.Close()
 	if line := r.logged("login canceled", 1)[0]; !strings.Contains(line, `account=al~`) || !strings.Contains(line, `reason="client left"`) {
 		t.Errorf("got %s", line)
+	}
+}
+
+// What clients and administrators say in confidence stands in no line, at debug either: the rig's end looks for it.
+func TestLogsKeepSecrets(t *testing.T) {
+	r := newRig(t, stage{legacyForwarding: "xclient"})
+	c := r.dial()
+	r.command(c, `ID ("name" "`+idValue+`" "x-session-id" "`+idValue+`")`, "OK")
+	for _, x := range []struct{ mechanism, frame, want string }{
+		{"PLAIN", "\x00alice@example.org\x00" + wrong, "NO"},
+		{"PLAIN", "\x00al\x01ce@example.org\x00" + password, "NO"}, // by the proxy
+		{"XOAUTH2", "user=alice@example.org\x01auth=Bearer " + token + "\x01\x01", "OK"},
+		{"OAUTHBEARER", "n,a=alice@example.org,\x01auth=Bearer " + token + "\x01\x01", "OK"},
+	} {
+		c := r.dial()
+		c.Send("a AUTHENTICATE " + x.mechanism + " " + base64.StdEncoding.EncodeToString([]byte(x.frame)))
+		if got, err := c.Answer("a"); err != nil || got.Status != x.want {
+			t.Errorf("%s: got %q, %v, want %s", x.mechanism, got, err, x.want)
+		}
+	}
+	r.command(c, "LOGIN alice@example.org "+password, "OK")
+	for range 7 { // more than lockout_threshold
+		req, err := http.NewRequest("GET", "https://"+r.proxy.AdminAddr()+"/stats?token="+badToken, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+badToken)
+		resp, err := r.https.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+	}
+	r.logged("admin token refused", 1)
+	r.logged("admin address locked out", 1)
+	r.logged("login accepted", 3)
+	r.logged("login refused", 1)
+	if got := r.legacy.Sessions(); !strings.Contains(fmt.Sprint(got), idValue) {
+		t.Errorf("the ID value did not reach the backend: this test sees nothing\n%v", got)
+	}
+}
+
+// What a peer can bring about with every login is said once a second, beside the login's own line (SPEC 10).
+func TestLogStorm(t *testing.T) {
+	r := newRig(t, stage{server: "proxy_ttl = 1"}) // no hop is left: each login is a forwarding loop
+	const logins = 40
+	began := time.Now()
+	c := r.dial()
+	for i := range logins {
+		if reply, err := c.Command("LOGIN alice " + password); err == nil && reply.OK() {
+			t.Fatalf("got %q", reply)
+		}
+		if i%5 == 4 { // before the proxy has enough of it
+			c = r.dial()
+		}
+	}
+	seconds := int(time.Since(began).Seconds()) + 2
+	r.logged("login unavailable", logins)
+	if got := len(r.log.lines("login refused: forwarding loop")); got == 0 || got > seconds {
+		t.Errorf("lines about the loop: got %d within %d seconds, want at most one for each", got, seconds)
 	}
 }
 

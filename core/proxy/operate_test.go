@@ -133,7 +133,7 @@ func TestSessionsPerIP(t *testing.T) {
 
 // The second failure of an address in a row is answered late, the third later; nobody else waits, and a kick ends the wait.
 func TestFailedLoginsAreSlow(t *testing.T) {
-	r := newRig(t, stage{listener: "max_auth_attempts = 10"})
+	r := newRig(t, stage{listener: "max_auth_attempts = 10", patient: true})
 	c := r.dial()
 	r.command(c, "LOGIN alice "+wrong, "NO")
 	began := time.Now()
@@ -212,5 +212,29 @@ func TestMetricsListener(t *testing.T) {
 	}
 	if !strings.Contains(string(buf[:n]), `mailsplice_sessions{protocol="imap",destination="legacy",lane="`+mode.lane()+`"} 1`) {
 		t.Errorf("got %d, %.300s", resp.StatusCode, buf[:n])
+	}
+}
+
+// A session's lane follows what it moves, in GET /connections and in the metrics, and no session is counted twice.
+func TestLaneOfBulk(t *testing.T) {
+	r := newRig(t, stage{})
+	c := r.login("alice")
+	before, after := mode.lane(), mode.bulkLane()
+	series := func(lane string) string { return `sessions{protocol="imap",destination="legacy",lane="` + lane + `"}` }
+	if got := r.metric(series(before)); got != 1 {
+		t.Errorf("sessions in lane %q before: got %d, want 1", before, got)
+	}
+	r.await("the lane "+after, func() bool {
+		if err := c.Source(4<<20, 1, mailfake.Pace{}); err != nil {
+			t.Fatal(err)
+		}
+		return r.metric(series(after)) == 1
+	})
+	if got := r.metric(series(before)); before != after && got != 0 {
+		t.Errorf("sessions in lane %q afterwards: got %d, want 0", before, got)
+	}
+	list := r.must("GET", "/connections")["connections"].([]any)
+	if got := list[0].(map[string]any)["lane"]; got != after || r.proxy.sessions.Counts().Joined != 1 {
+		t.Errorf("got lane %v of %d sessions, want %q", got, r.proxy.sessions.Counts().Joined, after)
 	}
 }

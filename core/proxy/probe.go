@@ -69,7 +69,7 @@ func newProber(cfg *config.Config) (*prober, error) {
 		return nil, err
 	}
 	e.Start()
-	return &prober{cfg: cfg, engine: e, dialer: newDialer(nobody, func() *config.Config { return cfg }), name: cfg.Server.Hostname,
+	return &prober{cfg: cfg, engine: e, dialer: newDialer(nobody, Options{}, func() *config.Config { return cfg }), name: cfg.Server.Hostname,
 		security: &security{slots: tlsx.NewSlots(cpus, tlsx.DefaultWaiting)}}, nil
 }
 

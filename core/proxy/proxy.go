@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"mailsplice/core/admin"
+	"mailsplice/core/bridge"
 	"mailsplice/core/config"
 	"mailsplice/core/dial"
 	"mailsplice/core/engine"
@@ -26,8 +27,13 @@ type Options struct {
 	LogWriter io.Writer
 	// Version is what the program calls itself.
 	Version string
+	// MaxLoginDelay bounds how long a refused login waits for its answer; 0: as SPEC 12 says.
+	MaxLoginDelay time.Duration
 	// Partial: a reload accepts keys whose feature is not built yet, as the start did.
 	Partial bool
+	// Resolve finds the addresses of a backend's name, in the order in which they are to be tried; nil: the system's
+	// configuration by Go's resolver.
+	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
 }
 
 // Proxy is a running proxy.
@@ -62,7 +68,8 @@ type Proxy struct {
 	entrances atomic.Pointer[[]*entrance] // written under reloading
 }
 
-// Start serves cfg. Errors of type *BindError say which listener could not bind. On an error nothing keeps running.
+// Start binds every address, changes to server.user and server.group, and serves cfg. Errors of type *BindError say which
+// listener could not bind. On an error nothing keeps running, but the change of user stays.
 func Start(cfg *config.Config, o Options) (*Proxy, error) {
 	p := &Proxy{o: o, metrics: metrics.New(), level: new(slog.LevelVar), redactor: logx.NewRedactor(logx.Redacted),
 		stop: make(chan struct{}), stopped: make(chan struct{})}
@@ -71,12 +78,18 @@ func Start(cfg *config.Config, o Options) (*Proxy, error) {
 	p.level.Set(cfg.Server.LogLevel)
 	p.log = newLog(cfg, o, p.level)
 	p.logger = p.log.Logger()
-	if err := p.build(cfg); err != nil {
+	c, err := p.occupy(cfg)
+	if err == nil {
+		err = p.build(cfg)
+	}
+	if err != nil {
+		c.drop(p.logger)
+		closeListeners(p.adminLn, p.scrapedLn)
 		p.log.Close(context.Background())
 		return nil, err
 	}
 	p.engine.Start()
-	if err := p.open(cfg); err != nil {
+	if err := p.open(c); err != nil {
 		p.teardown(context.Background())
 		return nil, err
 	}
@@ -102,7 +115,7 @@ func (p *Proxy) build(cfg *config.Config) error {
 		p.closeRouter()
 		return err
 	}
-	p.dialer = newDialer(p.logger, p.cfg.Load)
+	p.dialer = newDialer(p.logger, p.o, p.cfg.Load)
 	if err := p.assemble(cfg, router); err != nil {
 		p.closeRouter()
 		p.security.close()
@@ -123,7 +136,8 @@ func (p *Proxy) assemble(cfg *config.Config, router *route.Router) error {
 	if p.engine, err = p.newEngine(cfg); err != nil {
 		return err
 	}
-	p.sessions, err = session.New(session.Options{Engine: p.engine, Dialer: p.dialer, Log: p.logger, Metrics: p.metrics, Policy: policy})
+	p.sessions, err = session.New(session.Options{Engine: p.engine, Dialer: p.dialer, Log: p.logger, Metrics: p.metrics, Policy: policy,
+		MaxLoginDelay: p.o.MaxLoginDelay})
 	if err != nil {
 		p.engine.Stop()
 	}
@@ -162,45 +176,14 @@ func (p *Proxy) warnDescriptors(cfg *config.Config, limit int) {
 	}
 }
 
-// Descriptors is how many open files cfg may need: two for every connection, one for every one not authenticated, and
-// 256 for the rest.
+// Descriptors is how many open files cfg may need: two for every connection, one for every one not authenticated, two for
+// every pipe, and 256 for the rest.
 func Descriptors(cfg *config.Config) int {
 	connections := 0
 	for _, l := range cfg.Listeners {
 		connections += l.MaxConnections
 	}
-	return 2*connections + cfg.Server.MaxPreauth + 256
-}
-
-// open binds the listeners, the admin API last.
-func (p *Proxy) open(cfg *config.Config) error {
-	c, err := p.change(cfg)
-	if err != nil {
-		return err
-	}
-	if err := p.enter(c); err != nil {
-		return err
-	}
-	if cfg.Metrics != nil {
-		if err := p.openMetrics(cfg); err != nil {
-			return err
-		}
-	}
-	if cfg.Admin == nil {
-		return nil
-	}
-	return p.openAdmin(cfg)
-}
-
-// openMetrics is the plain listener for a scraper (SPEC 2.10).
-func (p *Proxy) openMetrics(cfg *config.Config) error {
-	ln, err := listenPlain(context.Background(), "metrics", netip.AddrPort(cfg.Metrics.Bind))
-	if err != nil {
-		return err
-	}
-	p.scraped, p.scrapedLn = admin.NewMetricsServer(admin.MetricsOptions{Metrics: p.metrics.WritePrometheus, Draining: p.sessions.Draining, Log: p.logger}), ln
-	go p.serveMetrics() // until Shutdown
-	return nil
+	return 2*connections + cfg.Server.MaxPreauth + 2*bridge.MaxPipes + 256
 }
 
 func (p *Proxy) serveMetrics() {
@@ -222,9 +205,6 @@ func (p *Proxy) openAdmin(cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
-	if p.adminLn, err = listenPlain(context.Background(), "admin", netip.AddrPort(cfg.Admin.Bind)); err != nil {
-		return err
-	}
 	go p.serveAdmin() // until Shutdown
 	return nil
 }
@@ -235,73 +215,10 @@ func (p *Proxy) serveAdmin() {
 	}
 }
 
-func (p *Proxy) stats() admin.Stats {
-	c, r := p.sessions.Counts(), p.router.Load().Stats()
-	return admin.Stats{CacheHits: r.Hits, CacheMisses: r.Misses, CacheEvictions: r.Evictions, CacheEntries: r.Entries,
-		StoreErrors: r.StoreErrors, Connections: c.Joined, Preauth: c.Preauth, Logins: c.Logins, LogDropped: p.log.Dropped()}
-}
-
-// expose registers the figures that others keep.
-func (p *Proxy) expose() {
-	read := func(f func(route.Stats) float64) func() float64 {
-		return func() float64 { return f(p.router.Load().Stats()) }
-	}
-	p.metrics.Cache(metrics.Cache{
-		Hits:      read(func(s route.Stats) float64 { return float64(s.Hits) }),
-		Misses:    read(func(s route.Stats) float64 { return float64(s.Misses) }),
-		Evictions: read(func(s route.Stats) float64 { return float64(s.Evictions) }),
-		Entries:   read(func(s route.Stats) float64 { return float64(s.Entries) }),
-	})
-	p.metrics.Descriptors(func() int { return p.engine.OpenFDs() }, func() int { return p.maxFDs })
-	p.exposeCertificates(p.cfg.Load())
-	p.metrics.StoreErrors(storeSource(p.cfg.Load()), read(func(s route.Stats) float64 { return float64(s.StoreErrors) }))
-}
-
-// exposeCertificates registers when each configured certificate expires.
-func (p *Proxy) exposeCertificates(cfg *config.Config) {
-	for _, c := range cfg.TLS.Certificates {
-		p.metrics.Certificate(c.Name, func() time.Duration {
-			if at := p.security.certs.Expiry(c.Name); !at.IsZero() {
-				return time.Until(at)
-			}
-			return 0 // not configured any more
-		})
-	}
-}
-
-const (
-	// lagEvery is how often the loops' longest turn is sampled.
-	lagEvery = time.Second
-	// figuresEvery is the period of the `metrics` line (SPEC 10).
-	figuresEvery = 60 * time.Second
-)
-
-// tick samples loop lag and writes the periodic line. Shutdown ends it.
-func (p *Proxy) tick() {
-	defer close(p.stopped)
-	lag, figures := time.NewTicker(lagEvery), time.NewTicker(figuresEvery)
-	defer lag.Stop()
-	defer figures.Stop()
-	for {
-		select {
-		case <-p.stop:
-			return
-		case <-lag.C:
-			for _, l := range p.engine.Loops() {
-				p.metrics.LoopLag(time.Duration(l.LagSeconds() * float64(time.Second)))
-			}
-		case <-figures.C:
-			s := p.stats()
-			p.logger.Info("metrics", logx.CacheHits, s.CacheHits, logx.CacheMisses, s.CacheMisses, logx.HitRatePct, s.HitRatePct(),
-				logx.ActiveConnections, s.Connections)
-		}
-	}
-}
-
 // Addr is the first bound address of a listener, which tells the port when 0 was asked for.
 func (p *Proxy) Addr(listener string) netip.AddrPort {
 	for _, e := range p.entries() {
-		if e.name == listener {
+		if e.serve.Load().name == listener {
 			return e.ln.Addr()
 		}
 	}
@@ -351,12 +268,13 @@ func (p *Proxy) teardown(ctx context.Context) {
 	for _, e := range p.entries() {
 		e.ln.Close()
 	}
-	if p.admin != nil && p.adminLn != nil {
+	if p.admin != nil {
 		p.admin.Shutdown(ctx)
 	}
 	if p.scraped != nil {
 		p.scraped.Shutdown(ctx)
 	}
+	closeListeners(p.adminLn, p.scrapedLn) // if the start came to an end before they were served
 	p.sessions.Close()
 	p.engine.Stop()
 	p.sessions.Release()

@@ -21,10 +21,15 @@ import (
 
 // entrance is one bound address. A reload may give it to another listener.
 type entrance struct {
-	at      place
-	name    string
-	ln      *engine.Listener
-	options atomic.Pointer[engine.ListenOptions]
+	at    place
+	ln    *engine.Listener
+	serve atomic.Pointer[service]
+}
+
+// service is the listener that an entrance is for, as the engine needs it.
+type service struct {
+	name string
+	*engine.ListenOptions
 }
 
 // place is what tells entrances apart.
@@ -44,26 +49,47 @@ type change struct {
 	bound     map[place]int // listening sockets for new addresses
 }
 
-// change makes the listeners of cfg and binds what is not bound yet. On an error everything is given back.
+// change binds what of cfg is not bound yet and makes its listeners. On an error everything is given back.
 func (p *Proxy) change(cfg *config.Config) (*change, error) {
 	c := &change{cfg: cfg, bound: map[place]int{}}
-	for _, l := range cfg.Listeners {
-		ln, err := newListener(cfg, p.security, l)
-		if err != nil {
-			c.drop(p.logger)
-			return nil, err
-		}
-		if ln == nil {
+	err := p.bindAll(c)
+	if err == nil {
+		err = p.shape(c)
+	}
+	if err != nil {
+		c.drop(p.logger)
+		return nil, err
+	}
+	return c, nil
+}
+
+// bindAll binds the addresses of c that are not bound yet.
+func (p *Proxy) bindAll(c *change) error {
+	for _, l := range c.cfg.Listeners {
+		if !served(l) {
 			p.logger.Warn("listener is not served: its feature is not built yet", logx.Listener, l.Name)
 			continue
 		}
-		c.listeners = append(c.listeners, ln)
 		if err := p.bind(c, l); err != nil {
-			c.drop(p.logger)
-			return nil, err
+			return err
 		}
 	}
-	return c, nil
+	return nil
+}
+
+// shape makes the sessions' side of the listeners.
+func (p *Proxy) shape(c *change) error {
+	for _, l := range c.cfg.Listeners {
+		if !served(l) {
+			continue
+		}
+		ln, err := newListener(c.cfg, p.security, l)
+		if err != nil {
+			return err
+		}
+		c.listeners = append(c.listeners, ln)
+	}
+	return nil
 }
 
 // bind makes listening sockets for the addresses of l that have none.
@@ -132,19 +158,18 @@ func (p *Proxy) enter(c *change) error {
 func (p *Proxy) admit(c *change, at place, name string, o *engine.ListenOptions) error {
 	e := p.entranceAt(at)
 	if e != nil {
-		e.name = name
-		e.options.Store(o)
+		e.serve.Store(&service{name, o})
 		return nil
 	}
-	e = &entrance{at: at, name: name}
-	e.options.Store(o)
+	e = &entrance{at: at}
+	e.serve.Store(&service{name, o})
 	fd := c.bound[at]
 	delete(c.bound, at)
 	var err error
 	e.ln, err = p.engine.Listen(engine.ListenOptions{FD: fd, Addr: at.addr, V6Only: at.v6Only,
-		Accept:   func(l *engine.Loop, a engine.Accepted) { e.options.Load().Accept(l, a) },
-		TurnAway: func() []byte { return e.options.Load().TurnAway() },
-		Refused:  func() { e.options.Load().Refused() },
+		Accept:   func(l *engine.Loop, a engine.Accepted) { e.serve.Load().Accept(l, a) },
+		TurnAway: func() []byte { return e.serve.Load().TurnAway() },
+		Refused:  func() { e.serve.Load().Refused() },
 	})
 	if err != nil {
 		unix.Close(fd)
@@ -164,9 +189,9 @@ func (p *Proxy) leave(keep map[place]bool, names map[string]bool) {
 			continue
 		}
 		e.ln.Close()
-		if !names[e.name] {
+		if !names[e.serve.Load().name] {
 			<-e.ln.Done()
-			p.sessions.RemoveListener(e.name)
+			p.sessions.RemoveListener(e.serve.Load().name)
 		}
 	}
 	p.entrances.Store(&left)

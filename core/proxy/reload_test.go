@@ -152,9 +152,14 @@ func TestReloadStorm(t *testing.T) {
 					return
 				default:
 				}
-				c, err := mailfake.DialWith(r.addr(), mode.client(mailfake.ClientOptions{Timeout: patience}))
+				c, err := mailfake.DialWith(r.addr(), r.client(mailfake.ClientOptions{Timeout: patience}))
+				if err == nil && mode.listener == "starttls" {
+					err = startTLS(c)
+				}
 				if err == nil {
 					err = c.Login("alice", password)
+				}
+				if c != nil {
 					c.Close()
 				}
 				if err != nil {

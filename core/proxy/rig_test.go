@@ -4,23 +4,19 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/sha256"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
-	"math/big"
+	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -40,6 +36,8 @@ const (
 	wrong    = "close-sesame-82"
 	token    = "tok-abcdefghijklmnopqrstuvwxyz-93"
 	bearer   = "0123456789abcdef0123456789abcdef-admin"
+	badToken = "fedcba9876543210fedcba9876543210-admin" // for the admin API
+	idValue  = "what-a-client-says-of-itself-64"
 )
 
 // backends let everybody in who knows password or token.
@@ -54,13 +52,26 @@ func check(c mailfake.Credentials) mailfake.Verdict {
 type stage struct {
 	server, listener, legacy, new, mapping, routing, rest string
 
+	protocol         string // of the listener and of both backends; imap when empty
+	capabilities     string // of the listener; credentials in the clear are allowed when empty
+	bind             string // of the listener; any port when empty
+	listenerTLS      string // in place of the mode's
 	mappings         string
-	legacyForwarding string // none when empty
-	long             bool   // no end of shutdown_grace
+	plainAuth        string            // allow_plain_auth_without_tls, true when empty
+	files            map[string]string // beside the configuration
+	legacyForwarding string            // none when empty
+	long             bool              // no end of shutdown_grace
 	onLegacy, onNew  mailfake.Options
 	legacyAddr       netip.AddrPort // in place of the rig's own backend
-	legacyTLS        string         // in place of the mode's
-	legacyPin        string         // in place of the rig's own backend's
+	legacyHost       string         // in place of the rig's own backend's line
+	legacyTLS        string         // in place of the mode's, and so below
+	newTLS           string
+	legacyPin        string // in place of the rig's own backend's
+	legacyTrust      string // a line in place of the pin
+	legacyCheck      string // in place of server name and pin
+
+	resolve func(ctx context.Context, host string) ([]netip.Addr, error)
+	patient bool // refusals come as late as SPEC 12 wants them
 }
 
 // rig is a proxy between two backends, with everything needed to look at it.
@@ -69,127 +80,63 @@ type rig struct {
 	dir         string
 	proxy       *Proxy
 	log         *logText
-	entrance    string // the listener that clients use
+	ownLegs     bool          // other legs than the mode's
+	patient     bool          // refusals come as late as SPEC 12 wants them
+	entrance    string        // the listener that clients use
+	listener    string        // its TLS
+	lanes       []bridge.Lane // what sessions with legacy and new run on
+	resolve     func(ctx context.Context, host string) ([]netip.Addr, error)
 	legacy, new *mailfake.Backend
 	https       *http.Client
 	clients     []*mailfake.Client
 	stopped     bool
 	hurried     bool // sessions were left to their fate
+	audits      bool // it looks for what is left behind
 }
-
-// legs is how the connections of a rig are encrypted, in the words of the configuration.
-type legs struct{ listener, legacy, new string }
-
-// mode is what the whole suite runs with: each test says the same of a session whatever carries it.
-var mode legs
-
-// modes are the reference migration's (in the clear here), and TLS everywhere: STARTTLS to one backend, implicit to the other.
-var modes = []legs{{"plain", "plain", "plain"}, {"implicit", "starttls", "implicit"}}
-
-func (l legs) String() string { return l.listener + "-" + l.legacy + "-" + l.new }
-
-// lane is what sessions run on in this mode.
-func (l legs) lane() string {
-	if l.listener == "plain" {
-		return "plain"
-	}
-	return "record"
-}
-
-// transport is what the backend is told of the client's leg.
-func (l legs) transport() string {
-	if l.listener == "plain" {
-		return "insecure"
-	}
-	return "TLS"
-}
-
-// client is how a client comes in.
-func (l legs) client(o mailfake.ClientOptions) mailfake.ClientOptions {
-	if l.listener == "implicit" {
-		o.TLS = clientTLS
-	}
-	return o
-}
-
-const rigConfig = `
-[server]
-hostname = "localhost"
-threads = 2
-shutdown_grace = "%[13]s"
-log_level = "debug"
-%[1]s
-[listener.imap]
-protocol = "imap"
-bind = ["%[2]s"]
-tls = "%[14]s"
-%[3]s
-[capabilities.imap]
-allow_plain_auth_without_tls = true
-[destination.legacy]
-host = "127.0.0.1"
-allow_plaintext_auth = true
-forwarding = "%[12]s"
-tls_server_name = "legacy.test"
-tls_pinned_cert_sha256 = "%[17]s"
-%[4]s
-[destination.legacy.protocol.imap]
-port = %[5]d
-tls = "%[15]s"
-[destination.new]
-host = "127.0.0.1"
-allow_plaintext_auth = true
-forwarding = "none"
-tls_server_name = "new.test"
-tls_pinned_cert_sha256 = "%[18]s"
-%[6]s
-[destination.new.protocol.imap]
-port = %[7]d
-tls = "%[16]s"
-[mapping]
-source = "file"
-%[8]s
-[mapping.file]
-path = "mappings"
-[routing]
-default_destination = "legacy"
-%[9]s
-[admin]
-bind = "%[10]s"
-bearer_token = "` + bearer + `"
-%[11]s
-`
 
 // newRig starts it. At the test's end everything is closed, and it is asserted that nothing was left open or running and
 // that the log holds neither a secret nor a bug.
 func newRig(t *testing.T, s stage) *rig {
 	t.Helper()
+	s.protocol = cmp.Or(s.protocol, "imap")
+	own := s.listenerTLS+s.newTLS != "" // the test asserts their lane itself
+	if own {
+		s.onLegacy.TLS, s.onNew.TLS = anySuite(s.onLegacy.TLS, mode.legacyOf(s)), anySuite(s.onNew.TLS, mode.newOf(s))
+	}
 	r := emptyRig(t, s)
-	if !s.legacyAddr.IsValid() {
-		s.legacyAddr = r.legacy.Addr()
+	r.log.whole = strings.Contains(s.server, "log_accounts = true")
+	r.ownLegs = own
+	r.write("conf", r.config(s))
+	o := LoadOptions()
+	if s.resolve != nil {
+		o.Resolve = nil // what the test's names mean is nobody else's business
 	}
-	grace := "100ms"
-	if s.long {
-		grace = "1h"
-	}
-	r.write("conf", fmt.Sprintf(rigConfig, s.server, freePort(t), s.listener, s.legacy, s.legacyAddr.Port(), s.new, r.new.Addr().Port(),
-		s.mapping, s.routing, freePort(t), s.rest, cmp.Or(s.legacyForwarding, "none"), grace, mode.listener, cmp.Or(s.legacyTLS, mode.legacy), mode.new,
-		cmp.Or(s.legacyPin, pin(backendCertificate())), pin(backendCertificate())))
-	r.start(config.Load(r.path("conf"), LoadOptions()))
+	r.start(config.Load(r.path("conf"), o))
 	return r
 }
+
+// audited is the test whose first rig looks for what is left behind, when it finishes as the last one: before that the
+// others may still be busy.
+var audited *testing.T
 
 // emptyRig is two backends and a mapping file, and no proxy yet.
 func emptyRig(t *testing.T, s stage) *rig {
 	t.Helper()
 	freePort(t) // Go's own poller makes its descriptors before they are counted
 	ignore, fds := goleak.IgnoreCurrent(), openFDs(t)
-	r := &rig{t: t, dir: t.TempDir(), log: &logText{}, entrance: "imap"}
+	r := &rig{t: t, dir: t.TempDir(), log: &logText{}, entrance: cmp.Or(s.protocol, "imap"), resolve: s.resolve, patient: s.patient}
+	r.listener = mode.listenerOf(s)
+	r.lanes = []bridge.Lane{costlier(r.listener, mode.legacyOf(s)), costlier(r.listener, mode.new)}
+	r.audits, audited = audited != t, t
 	rigs++
 	t.Cleanup(func() { r.finish(ignore, fds) })
-	r.legacy, r.new = backend(t, "legacy", mode.legacy, s.onLegacy), backend(t, "new", mode.new, s.onNew)
+	s.onLegacy.Protocol, s.onNew.Protocol = protocolNamed(s.protocol), protocolNamed(s.protocol)
+	r.legacy, r.new = backend(t, "legacy", mode.legacyOf(s), s.onLegacy), backend(t, "new", mode.newOf(s), s.onNew)
 	r.https = &http.Client{Timeout: patience, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 	r.write("mappings", s.mappings)
+	for name, text := range s.files {
+		r.write(name, text)
+	}
 	return r
 }
 
@@ -202,17 +149,29 @@ func (r *rig) start(cfg *config.Config, _ config.Problems, err error) {
 	if list := config.Unbuilt(cfg); len(list) > 0 {
 		r.t.Fatal(list)
 	}
-	if r.proxy, err = Start(cfg, Options{LogWriter: r.log, Version: "test"}); err != nil {
+	o := Options{LogWriter: r.log, Version: "test", Resolve: r.resolve, MaxLoginDelay: time.Millisecond}
+	if r.patient {
+		o.MaxLoginDelay = 0
+	}
+	if r.proxy, err = Start(cfg, o); err != nil {
 		r.t.Fatal(err)
 	}
+}
+
+// anySuite is the policy of a backend whose lane is not the mode's.
+func anySuite(own *tls.Config, leg string) *tls.Config {
+	if own != nil || leg == "plain" {
+		return own
+	}
+	return &tls.Config{Certificates: []tls.Certificate{backendCertificate()}}
 }
 
 func backend(t *testing.T, name, encrypted string, o mailfake.Options) *mailfake.Backend {
 	t.Helper()
 	o.Name = name
-	if encrypted != "plain" {
-		o.TLS = &tls.Config{Certificates: []tls.Certificate{backendCertificate()}}
-		o.Implicit = encrypted == "implicit"
+	o.Implicit = encrypted == "implicit"
+	if encrypted != "plain" && o.TLS == nil {
+		o.TLS = mode.suites(&tls.Config{Certificates: []tls.Certificate{backendCertificate()}})
 	}
 	if o.Check == nil && o.Accounts == nil {
 		o.Check = check
@@ -227,34 +186,25 @@ func backend(t *testing.T, name, encrypted string, o mailfake.Options) *mailfake
 	return b
 }
 
-// backendCertificate is what all backends show, made once.
-var backendCertificate = sync.OnceValue(func() tls.Certificate {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		panic(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"backend.test"}}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		panic(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-})
+// nextPort is what freePort tries next: below the ports that the kernel gives to sockets which do not ask for one, so that
+// none of those takes it in the meantime, and never the same one twice in a row.
+var nextPort atomic.Uint32
 
-func pin(c tls.Certificate) string { return fmt.Sprintf("%x", sha256.Sum256(c.Certificate[0])) }
+func init() { nextPort.Store(mathrand.Uint32()) }
 
-// clientTLS is how clients shake hands: the proxy shows a certificate made at its start.
-var clientTLS = &tls.Config{InsecureSkipVerify: true, ServerName: "mail.example.test", ClientSessionCache: tls.NewLRUClientSessionCache(8)}
-
-// freePort is a loopback address that nobody uses at the moment.
+// freePort is a loopback address that nobody uses at the moment. None is handed out twice.
 func freePort(t *testing.T) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 12000+nextPort.Add(1)%20000))
+		if err != nil {
+			continue
+		}
+		defer ln.Close()
+		return ln.Addr().String()
 	}
-	defer ln.Close()
-	return ln.Addr().String()
+	t.Fatal("no port is free")
+	return ""
 }
 
 func mustPort(t *testing.T) netip.AddrPort {
@@ -303,12 +253,17 @@ func (r *rig) finish(ignore goleak.Option, fds int) {
 	r.stop()
 	if r.proxy != nil {
 		r.settled()
+		r.tookOver()
 		r.https.CloseIdleConnections()
 	}
 	for _, b := range []*mailfake.Backend{r.legacy, r.new} {
 		if b != nil {
 			b.Close()
 		}
+	}
+	r.log.judge(r.t)
+	if !r.audits {
+		return
 	}
 	if !within(func() bool { return openFDs(r.t) <= fds }) {
 		r.t.Errorf("open descriptors at the end: got %d, want %d", openFDs(r.t), fds)
@@ -320,16 +275,21 @@ func (r *rig) finish(ignore goleak.Option, fds int) {
 	if err := goleak.Find(allowed...); err != nil {
 		r.t.Error(err)
 	}
-	r.log.judge(r.t)
 }
 
-// assertLane wants every joined session in the mode's lane, and no takeover to have failed.
+// assertLane wants every joined session in the lane that its legs have, and no takeover to have failed.
 func (r *rig) assertLane() {
 	r.t.Helper()
 	c := r.proxy.sessions.Counts()
-	lane := map[string]bridge.Lane{"plain": bridge.LanePlain, "record": bridge.LaneRecord, "conn": bridge.LaneConn}[mode.lane()]
-	if c.Joined == 0 || c.Lanes[lane] != c.Joined {
-		r.t.Errorf("lanes of %d sessions: got %v, want all in %v", c.Joined, c.Lanes, lane)
+	right := c.Lanes[r.lanes[0]]
+	if r.lanes[1] != r.lanes[0] {
+		right += c.Lanes[r.lanes[1]]
+	}
+	if slices.Contains(r.lanes, bridge.LanePlain) { // where a plain session goes that moves much
+		right += c.Lanes[bridge.LaneSplice]
+	}
+	if c.Joined == 0 || right != c.Joined {
+		r.t.Errorf("lanes of %d sessions: got %v, want all in %v", c.Joined, c.Lanes, r.lanes)
 	}
 	if n := r.proxy.sessions.TakeoversFailed(); n != 0 {
 		r.t.Errorf("failed takeovers: got %d, want 0", n)
@@ -354,6 +314,17 @@ func (r *rig) settled() {
 	}
 	if n := e.OpenFDs(); n != 0 {
 		r.t.Errorf("the engine counts %d open descriptors at the end", n)
+	}
+}
+
+// tookOver asserts that no leg stayed with crypto/tls that need not (DESIGN 3.11).
+func (r *rig) tookOver() {
+	var text bytes.Buffer
+	r.proxy.metrics.WritePrometheus(&text)
+	for line := range strings.Lines(text.String()) {
+		if strings.HasPrefix(line, "mailsplice_takeover_failed_total") && !strings.HasSuffix(line, " 0\n") {
+			r.t.Errorf("got %s", line)
+		}
 	}
 }
 
@@ -386,6 +357,14 @@ func (r *rig) awaitClosed(what string, c <-chan struct{}) {
 	}
 }
 
+// clientFDs is how many descriptors one client costs the engine before its login: in lane conn it has a pair of sockets.
+func clientFDs() int {
+	if mode.cbc {
+		return 3
+	}
+	return 1
+}
+
 func openFDs(t *testing.T) int {
 	list, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
@@ -411,9 +390,20 @@ func (r *rig) dialWith(o mailfake.ClientOptions) *mailfake.Client {
 	return c
 }
 
-// try is dialWith for a connection that may be refused.
+// try is dialWith for a connection that may be refused. Whoever is welcome starts TLS where the mode says so.
 func (r *rig) try(o mailfake.ClientOptions) (*mailfake.Client, error) {
-	return r.connect(mode.client(o))
+	c, err := r.connect(r.client(o))
+	if err == nil && !r.ownLegs && r.listener == "starttls" && strings.HasPrefix(c.Greeting, "* OK") {
+		err = startTLS(c)
+	}
+	return c, err
+}
+
+func startTLS(c *mailfake.Client) error {
+	if _, err := c.Must("STARTTLS"); err != nil {
+		return err
+	}
+	return c.TLS(mode.clientTLS())
 }
 
 // dialPlain never shakes hands and waits for no greeting.
@@ -451,7 +441,9 @@ func (r *rig) landed(c *mailfake.Client, want string) {
 	if got, err := c.Landed(); err != nil || got != want {
 		r.t.Fatalf("landed on %q (%v), want %q\n%s", got, err, want, r.log)
 	}
-	r.assertLane()
+	if !r.ownLegs {
+		r.assertLane()
+	}
 }
 
 // command asserts how an answer begins.
@@ -465,7 +457,7 @@ func (r *rig) command(c *mailfake.Client, text, want string) mailfake.Reply {
 }
 
 // ended asserts that a connection ends by FIN.
-func (r *rig) ended(c *mailfake.Client) mailfake.End {
+func (r *rig) ended(c interface{ WaitEnd() (mailfake.End, error) }) mailfake.End {
 	r.t.Helper()
 	end, err := c.WaitEnd()
 	if err != nil || !end.Clean || end.Reset || end.Rest != "" {
@@ -547,49 +539,4 @@ func (r *rig) logged(message string, n int) []string {
 	r.t.Helper()
 	r.await(fmt.Sprintf("%d lines %q", n, message), func() bool { return len(r.log.lines(message)) >= n })
 	return r.log.lines(message)
-}
-
-// logText is a captured log.
-type logText struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-	// bugs: a panic is what the test is about.
-	bugs bool
-}
-
-func (l *logText) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logText) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
-// lines are those with a message.
-func (l *logText) lines(message string) (list []string) {
-	for line := range strings.Lines(l.String()) {
-		if strings.Contains(line, "msg="+message+" ") || strings.Contains(line, `msg="`+message+`"`) {
-			list = append(list, line)
-		}
-	}
-	return list
-}
-
-// judge fails the test for what must never be in a log.
-func (l *logText) judge(t *testing.T) {
-	text := l.String()
-	for _, secret := range []string{password, wrong, token, bearer} {
-		if strings.Contains(text, secret) {
-			t.Errorf("the log holds the secret %q:\n%s", secret, text)
-		}
-	}
-	for _, word := range []string{"bug in", "panic"} {
-		if !l.bugs && strings.Contains(text, word) {
-			t.Errorf("the log tells of a bug:\n%s", text)
-		}
-	}
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"os"
 	"sync"
@@ -84,6 +85,9 @@ func (a *attempt) visit(h *home) (*dialog.Verdict, *backendLeg, error) {
 	start := time.Now()
 	park, host, err := a.connect(d, leg, deadline)
 	s.o.Metrics.Phase(metrics.PhaseConnect, time.Since(start))
+	if errors.Is(err, dial.ErrOwnListener) {
+		a.ownListener(h)
+	}
 	if err != nil {
 		return nil, nil, err
 	}
@@ -115,8 +119,14 @@ func (a *attempt) visit(h *home) (*dialog.Verdict, *backendLeg, error) {
 
 // wrongService says that a destination lacks a protocol, once a second at most (SPEC 4 point 5).
 func (a *attempt) wrongService(d *home) {
-	if d.wrongServiceWarning.Allow(time.Now()) {
-		a.lobby.s.o.Log.Error("destination does not offer the protocol", logx.Destination, d.name, logx.Protocol, a.listener.Protocol.String(),
+	a.lobby.s.say(d.wrongServiceWarning, slog.LevelError, "destination does not offer the protocol", logx.Destination, d.name,
+		logx.Protocol, a.listener.Protocol.String(), logx.Listener, a.listener.Name)
+}
+
+// ownListener says that a destination's name has come to mean this proxy, once a second at most (SPEC 2.11).
+func (a *attempt) ownListener(d *home) {
+	if d.ownListenerWarning.Allow(time.Now()) {
+		a.lobby.s.o.Log.Error("destination is a listener of this proxy", logx.Destination, d.name, logx.Protocol, a.listener.Protocol.String(),
 			logx.Listener, a.listener.Name)
 	}
 }

@@ -260,7 +260,8 @@ func (b *lobby) receiveRecord(t engine.Token, rec *record, tk *talk) (p []byte, 
 			b.end(t, rec, clientBroke)
 			return nil, false
 		case got.Kind == tlsrecord.NeedMore:
-			if !b.fill(t, rec, c, got.Need) {
+			// One answer for however many KeyUpdates have come at once (RFC 8446 4.6.3), unless data has carried it.
+			if c.leg.Owes() && !b.write(t, rec, tk, nil) || !b.fill(t, rec, c, got.Need) {
 				return nil, false
 			}
 			continue
@@ -269,9 +270,6 @@ func (b *lobby) receiveRecord(t engine.Token, rec *record, tk *talk) (p []byte, 
 			return nil, false
 		}
 		c.used = got.Consumed
-		if c.leg.Owes() && !b.write(t, rec, tk, nil) {
-			return nil, false
-		}
 		if got.Kind == tlsrecord.Data {
 			return got.Plain, true
 		}

@@ -2,6 +2,8 @@ package session
 
 import (
 	"crypto/tls"
+	"errors"
+	"io"
 	"sync"
 	"time"
 
@@ -60,11 +62,16 @@ func (f *ferry) up() {
 				return
 			}
 		}
-		if err != nil {
-			break
+		switch {
+		case err == nil:
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF): // with close_notify, or FIN alone
+			f.pair.CloseWrite() // fails if down was first, which then ends this all
+			return
+		default:
+			f.pair.Interrupt()
+			return
 		}
 	}
-	f.pair.CloseWrite() // fails if down was first, which then ends this all
 }
 
 // down carries from the loop to the network. It stays until the loop has closed its end, since only then is nobody left

@@ -28,8 +28,9 @@ type Listener struct {
 	turnAway []byte // the protocol's words for "too busy"; none where a handshake would be needed for them
 	farewell []byte // and for "shutting down"
 	*gate
-	sessions   atomic.Int64 // that refer to it by index
-	superseded time.Time    // guarded by Sessions.listenersMu; zero: in force
+	logins     *metrics.Logins // without a destination
+	sessions   atomic.Int64    // that refer to it by index
+	superseded time.Time       // guarded by Sessions.listenersMu; zero: in force
 }
 
 // gate is what listeners of one name share, one after the other.
@@ -38,7 +39,6 @@ type gate struct {
 	open    atomic.Int64
 	preauth atomic.Int64
 	metrics *metrics.Listener
-	logins  *metrics.Logins // without a destination
 }
 
 // reuseAfter is how long a listener's number stays taken after its end, so that a connection which is being accepted under
@@ -61,7 +61,7 @@ func (s *Sessions) AddListener(ln *Listener) (engine.ListenOptions, error) {
 	if err := s.enlist(ln); err != nil {
 		return engine.ListenOptions{}, err
 	}
-	g.logins = s.o.Metrics.Logins(ln.Protocol.String(), "")
+	ln.logins = s.o.Metrics.Logins(ln.Protocol.String(), "")
 	s.count(ln.Protocol)
 	ln.gate = g
 	if old := g.current.Swap(ln); old != nil {

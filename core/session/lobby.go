@@ -10,6 +10,7 @@ import (
 	"mailsplice/core/bridge"
 	"mailsplice/core/engine"
 	"mailsplice/core/logx"
+	"mailsplice/core/metrics"
 	"mailsplice/protocols/dialog"
 	tlsrecord "mailsplice/tlsx/record"
 )
@@ -33,7 +34,8 @@ func newLobby(s *Sessions, l *engine.Loop) *lobby {
 	b := &lobby{s: s, loop: l, slab: engine.NewSlab[record]()}
 	b.kind = l.Register(b)
 	limits := s.policy.Load().Limits
-	b.bridge = bridge.New(l, bridge.Options{Idle: limits.BridgeIdle, HalfClosed: limits.HalfClosed, Stash: s.stash, Ended: b.ended})
+	b.bridge = bridge.New(l, bridge.Options{Idle: limits.BridgeIdle, HalfClosed: limits.HalfClosed, Stash: s.stash, Pipes: s.pipes,
+		Ended: b.ended, Moved: b.moved})
 	return b
 }
 
@@ -228,10 +230,11 @@ func (b *lobby) Due(t engine.Token) int64 {
 		return rec.deadline
 	}
 	rec.timer, rec.deadline = 0, 0
-	if rec.phase == announcing && b.silent(t, rec) {
-		return 0
-	}
 	switch {
+	case rec.phase == announcing && b.silent(t, rec):
+	case rec.phase == announcing:
+		b.s.listener(rec.listener).metrics.Refused(metrics.RefusedProxy)
+		b.end(t, rec, badHeader)
 	case rec.phase <= preauth:
 		b.tell(t, rec, dialog.Expire)
 	case rec.phase == loggingIn:
@@ -341,6 +344,18 @@ func (b *lobby) kickAll() {
 	b.slab.Each(func(_, _ uint32, rec *record) { b.bridge.Kick(rec.bridge) })
 }
 
+// moved is called by the bridge when a joined session has reached another lane.
+func (b *lobby) moved(tag uint64, to bridge.Lane) {
+	rec := b.slab.Of(engine.Token(tag))
+	if rec == nil {
+		return
+	}
+	n := &b.s.home(rec.dest).joined[rec.protocol]
+	n[to].Add(1) // first: a session must never be missing from the sum
+	n[rec.lane].Add(-1)
+	rec.lane = to
+}
+
 // ended is called by the bridge when a joined session is over.
 func (b *lobby) ended(tag uint64, r bridge.Report) {
 	t := engine.Token(tag)
@@ -357,7 +372,7 @@ func (b *lobby) ended(tag uint64, r bridge.Report) {
 		slog.String(logx.Account, b.s.policy.Load().Redactor.Account(b.s.registry.name(rec.ticket))),
 		slog.Uint64(logx.BytesIn, r.Counters.ToBackend), slog.Uint64(logx.BytesOut, r.Counters.ToClient),
 		slog.Duration(logx.Duration, time.Duration(time.Now().UnixNano()-rec.since).Round(time.Millisecond)),
-		slog.String(logx.Reason, r.Reason.String()))
+		slog.String(logx.Mode, rec.lane.String()), slog.String(logx.Reason, r.Reason.String()))
 	b.s.registry.leave(rec.ticket)
 	b.s.connections.Release(rec.hold)
 	b.slab.Free(t.Index())

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"log/slog"
 	"net/netip"
 	"sync"
 	"time"
@@ -154,7 +155,7 @@ func (a *attempt) describe(s *Sessions, an *dialog.Announced) {
 func (a *attempt) file(rec *record) (*dialog.Verdict, error) {
 	s := a.lobby.s
 	if a.ttl <= 0 {
-		s.o.Log.Error("login refused: forwarding loop", logx.Session, s.id(a.number), logx.Listener, a.listener.Name, logx.Client, a.client)
+		s.say(s.storms.loops, slog.LevelError, "login refused: forwarding loop", logx.Session, s.id(a.number), logx.Listener, a.listener.Name, logx.Client, a.client)
 		return unavailable, errLoop
 	}
 	if a.login.Identifier != "" {
@@ -172,7 +173,7 @@ func (a *attempt) file(rec *record) (*dialog.Verdict, error) {
 		short: a.account.Lookup != a.account.Registry}
 	t, _, err := s.registry.enter(a.account.Registry, place)
 	if err != nil {
-		s.o.Log.Error("login not filed", logx.Session, s.id(a.number), logx.Err, err)
+		s.say(s.storms.notFiled, slog.LevelError, "login not filed", logx.Session, s.id(a.number), logx.Err, err)
 		return unavailable, err
 	}
 	a.ticket, rec.ticket = t, t

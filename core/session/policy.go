@@ -3,6 +3,7 @@ package session
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"sync"
 	"sync/atomic"
@@ -61,6 +62,8 @@ type home struct {
 	index               uint16
 	wrongServiceWarning *logx.Throttle
 	noXClientWarning    *logx.Throttle
+	ownListenerWarning  *logx.Throttle
+	downWarning, upNote *logx.Throttle // a destination may come and go with every few logins
 
 	breaker *health.Breaker
 
@@ -112,12 +115,13 @@ func (s *Sessions) Apply(p Policy) error {
 
 // newHome is a destination that has never been declared before.
 func (s *Sessions) newHome(name string, index uint16, limits health.Limits) *home {
-	h := &home{name: name, index: index, wrongServiceWarning: logx.Every(time.Second), noXClientWarning: logx.Every(time.Second)}
+	h := &home{name: name, index: index, wrongServiceWarning: logx.Every(stormEvery), noXClientWarning: logx.Every(stormEvery),
+		ownListenerWarning: logx.Every(stormEvery), downWarning: logx.Every(stormEvery), upNote: logx.Every(stormEvery)}
 	h.breaker = health.New(health.Options{Limits: limits, Changed: func(c health.Change) {
 		if c.Down {
-			s.o.Log.Warn("destination is down", logx.Destination, name, "failures", c.Failures, "sources", c.Sources, "host_level", c.HostLevel)
+			s.say(h.downWarning, slog.LevelWarn, "destination is down", logx.Destination, name, "failures", c.Failures, "sources", c.Sources, "host_level", c.HostLevel)
 		} else {
-			s.o.Log.Info("destination is up again", logx.Destination, name, logx.Duration, c.DownFor.Round(time.Millisecond))
+			s.say(h.upNote, slog.LevelInfo, "destination is up again", logx.Destination, name, logx.Duration, c.DownFor.Round(time.Millisecond))
 		}
 	}})
 	s.o.Metrics.Destination(name, metrics.Health{

@@ -55,7 +55,7 @@ type record struct {
 	dest     uint16    // once joined
 	suites   [2]uint16 // of the client's and the backend's leg, as crypto/tls numbers them; 0: in the clear
 	phase    phase
-	lane     bridge.Lane // once joined: the costlier of the two
+	lane     bridge.Lane // once joined, as the bridge has it
 	protocol Protocol
 	trusted  uint8
 	master   uint8

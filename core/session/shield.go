@@ -2,6 +2,7 @@ package session
 
 import (
 	"fmt"
+	"log/slog"
 	"runtime/debug"
 
 	"mailsplice/core/engine"
@@ -21,5 +22,5 @@ func (b *lobby) shielded(t engine.Token, f func()) {
 
 // bug reports a recovered panic.
 func (s *Sessions) bug(doing string, cause any) {
-	s.o.Log.Error("bug in session", logx.Phase, doing, logx.Err, fmt.Sprint(cause), logx.Stack, string(debug.Stack()))
+	s.say(s.storms.bugs, slog.LevelError, "bug in session", logx.Phase, doing, logx.Err, fmt.Sprint(cause), logx.Stack, string(debug.Stack()))
 }

@@ -99,6 +99,9 @@ func (b *lobby) delayed(t engine.Token, rec *record, tk *talk, out *outcome) boo
 		return false
 	}
 	d := b.s.delays.Failed(a.client.Addr())
+	if most := b.s.o.MaxLoginDelay; most > 0 {
+		d = min(d, most)
+	}
 	if d <= 0 {
 		return false
 	}
@@ -159,7 +162,7 @@ func (b *lobby) join(t engine.Token, rec *record, tk *talk, out *outcome) {
 	}
 	backend, err := b.backendEnd(out.sock)
 	if err != nil {
-		b.s.o.Log.Error("session not joined", logx.Session, b.s.id(rec.number), logx.Err, err)
+		b.s.say(b.s.storms.notJoined, slog.LevelError, "session not joined", logx.Session, b.s.id(rec.number), logx.Err, err)
 		b.end(t, rec, noResources)
 		return
 	}
@@ -184,7 +187,7 @@ func (b *lobby) bridged(t engine.Token, rec *record, tk *talk, d *home, j bridge
 	b.dropTalk(rec.talk, tk)
 	rec.talk = 0
 	if err != nil {
-		b.s.o.Log.Error("session not joined", logx.Session, b.s.id(rec.number), logx.Err, err)
+		b.s.say(b.s.storms.notJoined, slog.LevelError, "session not joined", logx.Session, b.s.id(rec.number), logx.Err, err)
 		b.ended(uint64(t), bridge.Report{})
 		return
 	}
@@ -279,15 +282,14 @@ func (p Protocol) deed() string {
 // ignored says that a backend does not take our word for who the client is. A pass-through session goes nowhere then
 // (SPEC 3.5).
 func (a *attempt) ignored(d *home, o dialog.Outcome) {
-	p, log := a.listener.Protocol, a.lobby.s.o.Log
+	s, p := a.lobby.s, a.listener.Protocol
 	if p.PassesThrough() && o == dialog.Unavailable {
-		if d.noXClientWarning.Allow(time.Now()) {
-			log.Error("backend does not offer or accept XCLIENT: nobody is passed through", logx.Destination, d.name, logx.Protocol, p.String())
-		}
+		s.say(d.noXClientWarning, slog.LevelError, "backend does not offer or accept XCLIENT: nobody is passed through",
+			logx.Destination, d.name, logx.Protocol, p.String())
 		return
 	}
 	d.untrustedWarning[p].Do(func() {
-		log.Warn("backend does not trust us to announce clients", logx.Destination, d.name, logx.Protocol, p.String())
+		s.o.Log.Warn("backend does not trust us to announce clients", logx.Destination, d.name, logx.Protocol, p.String())
 	})
 }
 

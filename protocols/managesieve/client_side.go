@@ -31,7 +31,8 @@ type ClientOptions struct {
 	Banner string
 	// Implementation is the name that the capability IMPLEMENTATION gives, one line of ASCII.
 	Implementation string
-	// Sieve lists the extensions of the capability SIEVE. STARTTLS, SASL, XCLIENT and VERSION are added as they apply.
+	// Sieve lists the extensions of the capability SIEVE. STARTTLS, SASL, NOTIFY (for enotify), XCLIENT and VERSION are added
+	// as they apply.
 	Sieve []string
 	// Mechanisms are offered in this order.
 	Mechanisms []sasl.Mechanism

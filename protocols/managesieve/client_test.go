@@ -66,6 +66,8 @@ func setClientOption(o *ClientOptions, option dialogtest.Option) bool {
 	case "repeat-sieve":
 		n, _ := strconv.Atoi(option.Value)
 		o.Sieve = []string{strings.Repeat("x", n)}
+	case "sieve":
+		o.Sieve = strings.Fields(option.Value)
 	case "sasl":
 		o.Mechanisms = nil
 		for name := range strings.FieldsSeq(option.Value) {

@@ -1,6 +1,7 @@
 package managesieve
 
 import (
+	"slices"
 	"strings"
 
 	"mailsplice/protocols/dialog"
@@ -89,10 +90,14 @@ func (c *ClientSide) line(parts ...string) {
 
 // list queues the capabilities that hold at this moment, and the OK with text behind them (RFC 5804 1.7): mechanisms only
 // where they are taken, STARTTLS only where it can be had (SPEC 3, SECURITY 3), XCLIENT only for whom it is. The RFC wants
-// IMPLEMENTATION, SASL (even empty) and VERSION from everybody, SIEVE too.
+// IMPLEMENTATION, SASL (even empty) and VERSION from everybody, SIEVE too, and NOTIFY beside enotify: sieve-connect complains
+// without it. Pigeonhole and Stalwart both have mailto, and no other method by default.
 func (c *ClientSide) list(text string) {
 	c.capable("IMPLEMENTATION", c.o.Implementation)
 	c.capable("SIEVE", strings.Join(c.o.Sieve, " "))
+	if slices.Contains(c.o.Sieve, "enotify") {
+		c.capable("NOTIFY", "mailto")
+	}
 	c.capable("SASL", c.mechanisms())
 	if c.o.StartTLSOffered && !c.tls {
 		c.line(`"STARTTLS"`)

@@ -277,3 +277,49 @@ func TestWipe(t *testing.T) {
 		t.Errorf("AppendClose: got %d bytes, %v, want none", len(out), err)
 	}
 }
+
+// TestSealSpare: the same records as Seal makes, and plain with what is behind it as before.
+func TestSealSpare(t *testing.T) {
+	for _, c := range allCases() {
+		for _, n := range []int{0, 1, maxPlain - 1, maxPlain, maxPlain + 1, 3*maxPlain + 5} {
+			one, two := testLeg(t, c.version, c.suite, c.role), testLeg(t, c.version, c.suite, c.role)
+			want, err := one.Seal(new(Keys), nil, pattern(n))
+			if err != nil {
+				t.Fatal(err)
+			}
+			room := append(pattern(n), 0xa5, 0x5a)
+			got, err := two.SealSpare(new(Keys), nil, room[:n])
+			if err != nil || !bytes.Equal(got, want) || one != two {
+				t.Errorf("%v, %d bytes: got other records or another state than Seal, %v", c, n, err)
+			}
+			if !bytes.Equal(room, append(pattern(n), 0xa5, 0x5a)) {
+				t.Errorf("%v, %d bytes: what was sealed is not as before", c, n)
+			}
+			exact := slices.Clip(pattern(n))
+			three := testLeg(t, c.version, c.suite, c.role)
+			if got, err := three.SealSpare(new(Keys), nil, exact); err != nil || !bytes.Equal(got, want) {
+				t.Errorf("%v, %d bytes without a spare one: %v", c, n, err)
+			}
+		}
+	}
+}
+
+// TestRecordSizes: what a bulk transfer's records measure, and what a header says.
+func TestRecordSizes(t *testing.T) {
+	for _, c := range allCases() {
+		leg := testLeg(t, c.version, c.suite, c.role)
+		out, err := leg.Seal(new(Keys), nil, pattern(MaxPlain))
+		if err != nil || len(out) != FullSize(c.version, c.suite) {
+			t.Errorf("%v: a full record has %d bytes, FullSize says %d, %v", c, len(out), FullSize(c.version, c.suite), err)
+		}
+		if n, known := Size(out[:headerSize]); !known || n != len(out) {
+			t.Errorf("%v: Size says %d, %v", c, n, known)
+		}
+		if _, known := Size(out[:headerSize-1]); known {
+			t.Errorf("%v: Size knows half a header", c)
+		}
+	}
+	if FullSize(version13, 0) != 0 {
+		t.Error("a size for no suite")
+	}
+}

@@ -8,12 +8,37 @@ import (
 // Sizes in bytes of RFC 8446 5 and RFC 5246 6.2.
 const (
 	headerSize = 5
-	maxPlain   = 1 << 14
+	maxPlain   = MaxPlain
 	maxBody13  = maxPlain + 256
 	maxBody12  = maxPlain + 2048
 	// MaxRecord is the longest record that Open can ask for, header included: the size of buffer that never gets stuck.
 	MaxRecord = headerSize + maxBody12
 )
+
+// MaxPlain is the most in bytes that one record holds (RFC 8446 5.1).
+const MaxPlain = 1 << 14
+
+// FullSize is the size in bytes of a record of MaxPlain without padding, header included; 0 for a suite that is not ours.
+func FullSize(version, suite uint16) int {
+	index, err := suiteIndex(version, suite)
+	if err != nil {
+		return 0
+	}
+	n := headerSize + MaxPlain + tagSize
+	if version == version13 {
+		return n + 1 // the type behind the content
+	}
+	return n + suites[index].explicit
+}
+
+// Size is the size in bytes of the record that p begins with, header included, as its header says; known is false while the
+// header is not whole.
+func Size(p []byte) (bytes int, known bool) {
+	if len(p) < headerSize {
+		return 0, false
+	}
+	return headerSize + int(binary.BigEndian.Uint16(p[3:])), true
+}
 
 // Record types (RFC 8446 5.1).
 const (

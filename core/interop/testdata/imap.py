@@ -8,6 +8,7 @@ import json
 import os
 import re
 import socket
+import ssl
 import sys
 
 scene = json.loads(os.environ["SCENE"])
@@ -19,9 +20,26 @@ class IMAP(imaplib.IMAP4):
     """imaplib has no parameter for the address to connect from."""
 
     def _create_socket(self, timeout):
-        return socket.create_connection(
+        sock = socket.create_connection(
             (self.host, self.port), 30, source_address=(scene["source"], 0)
         )
+        if scene["door"] == "implicit":
+            # A FIN without close_notify is an error then, not an end.
+            sock = trust().wrap_socket(
+                sock, server_hostname=self.host, suppress_ragged_eofs=False
+            )
+        return sock
+
+
+def trust():
+    return ssl.create_default_context(cafile=scene["ca"])
+
+
+def connect():
+    conn = IMAP(scene["host"], scene["port"])
+    if scene["door"] == "starttls":
+        conn.starttls(trust())
+    return conn
 
 
 def say(*words):
@@ -125,11 +143,27 @@ def do_cutover(conn):
     while conn.readline():
         pass
     say("ended")
-    again = IMAP(scene["host"], scene["port"])
+    again = connect()
     do_login(again)
     say("landed", landed(again))
     again.logout()
     sys.exit(0)
+
+
+def do_resume(conn):
+    """The next connection resumes the session of this one."""
+    do_login(conn)
+    landed(conn)
+    sock = socket.create_connection(
+        (scene["host"], scene["port"]), 30, source_address=(scene["source"], 0)
+    )
+    again = conn.sock.context.wrap_socket(
+        sock, server_hostname=scene["host"], session=conn.sock.session
+    )
+    assert again.session_reused, "a full handshake"
+    assert again.version() == "TLSv1.3", again.version()
+    assert again.recv(100).startswith(b"* OK")
+    again.close()
 
 
 def do_bulk(conn):
@@ -148,7 +182,7 @@ def do_bulk(conn):
 
 
 def main():
-    conn = IMAP(scene["host"], scene["port"])
+    conn = connect()
     globals()["do_" + sys.argv[1]](conn)
     say("landed", landed(conn))
     assert conn.logout()[0] == "BYE"

@@ -40,7 +40,7 @@ type Options struct {
 	// Listen opens the channel, calls up once no notice will be missed any more, and passes notices on until it breaks or
 	// ctx ends, when it returns soon. The error must not name an identifier.
 	Listen func(ctx context.Context, up func()) error
-	// Lost and Back are called in turns, Lost first, from one goroutine.
+	// Lost and Back are called in turns: Lost first, by Open itself, and then both from one goroutine.
 	Lost, Back func()
 	Logger     *slog.Logger // nil: nobody
 }
@@ -59,6 +59,7 @@ func Open(o Options) *Channel {
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &Channel{cancel: cancel, done: make(chan struct{})}
 	k := &keeper{o: o, pause: firstPause}
+	k.becomeBroken()
 	go k.run(ctx, c.done) // until Close
 	return c
 }
@@ -90,7 +91,6 @@ type keeper struct {
 
 func (k *keeper) run(ctx context.Context, done chan<- struct{}) {
 	defer close(done)
-	k.becomeBroken()
 	for {
 		err := k.o.Listen(ctx, k.up)
 		if ctx.Err() != nil {

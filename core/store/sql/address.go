@@ -29,7 +29,7 @@ const (
 )
 
 var (
-	errScheme = errors.New("address begins with none of postgres:// postgresql:// mysql:// sqlite:// or is sqlite::memory: itself")
+	errScheme = errors.New("address begins with none of sqlite::memory: sqlite:// postgres:// postgresql:// mysql://")
 	errForm   = errors.New("address does not have the form of its database")
 )
 

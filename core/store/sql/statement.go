@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"sync/atomic"
 
@@ -176,9 +177,13 @@ func told(err error, identifier string) error {
 	return fmt.Errorf("%s: %s", code, text)
 }
 
-// isBroken tells a connection that ended from everything else: the database's answers, and a caller that left.
+// isBroken tells a connection that ended from everything else: the database's answers, a caller that left, and a database
+// that takes no new connection.
 func isBroken(err error) bool {
-	if err == nil || errors.Is(err, errScan) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	var refused *pgconn.ConnectError
+	var network *net.OpError
+	if err == nil || errors.Is(err, errScan) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) ||
+		errors.As(err, &refused) || errors.As(err, &network) && network.Op == "dial" {
 		return false
 	}
 	var pg *pgconn.PgError

@@ -56,9 +56,13 @@ type Store struct {
 	lookup, upsert, remove, list statement
 	announced                    string
 	timeout                      time.Duration
-	log                          *slog.Logger
-	news                         func(identifiers []string)
-	notices                      *channel.Channel
+	pool                         int // connections
+	// writing lets one writer at a time at SQLite, which has them wait for each other in no order and loses patience. Other
+	// databases do better by themselves; nil then.
+	writing chan struct{}
+	log     *slog.Logger
+	news    func(identifiers []string)
+	notices *channel.Channel
 
 	stop context.CancelFunc
 	// checking waits for the goroutine that New starts if it does not reach the database.
@@ -98,7 +102,19 @@ func open(o Options) (*Store, error) {
 		return nil, fmt.Errorf("reading the address of the database: %w", err)
 	}
 	s.database = *d
-	pool := o.PoolSize
+	if s.dialect == sqlite {
+		s.writing = make(chan struct{}, 1)
+	}
+	s.limit(o.PoolSize)
+	s.lookup = statement{key: "query", text: o.Query, parameters: 1}
+	s.upsert = statement{key: "upsert_query", text: o.UpsertQuery, parameters: 2}
+	s.remove = statement{key: "delete_query", text: o.DeleteQuery, parameters: 1}
+	s.list = statement{key: "list_query", text: o.ListQuery}
+	return s, nil
+}
+
+// limit bounds the connections.
+func (s *Store) limit(pool int) {
 	if pool <= 0 {
 		pool = defaultPoolSize
 	}
@@ -107,13 +123,9 @@ func open(o Options) (*Store, error) {
 	} else {
 		s.db.SetConnMaxIdleTime(maxIdle)
 	}
+	s.pool = pool
 	s.db.SetMaxOpenConns(pool)
 	s.db.SetMaxIdleConns(pool)
-	s.lookup = statement{key: "query", text: o.Query, parameters: 1}
-	s.upsert = statement{key: "upsert_query", text: o.UpsertQuery, parameters: 2}
-	s.remove = statement{key: "delete_query", text: o.DeleteQuery, parameters: 1}
-	s.list = statement{key: "list_query", text: o.ListQuery}
-	return s, nil
 }
 
 func (s *Store) keepChecking(ctx context.Context) {
@@ -155,11 +167,11 @@ func (s *Store) Writable() bool { return s.upsert.text != "" && s.remove.text !=
 // Listable tells whether the statement for All is there.
 func (s *Store) Listable() bool { return s.list.text != "" }
 
-// Lookup finds the destination of a normalised identifier. A connection that broke under it is no failure of the
-// database yet: it is tried once more.
+// Lookup finds the destination of a normalised identifier. A connection that broke while it lay in the pool is no failure
+// of the database: the others, and then a new one, are tried.
 func (s *Store) Lookup(ctx context.Context, identifier string) (destination string, found bool, err error) {
 	destination, found, err = s.ask(ctx, identifier)
-	if isBroken(err) && ctx.Err() == nil {
+	for n := 0; n < s.pool && isBroken(err) && ctx.Err() == nil; n++ {
 		destination, found, err = s.ask(ctx, identifier)
 	}
 	if err != nil {
@@ -203,6 +215,11 @@ func (s *Store) Delete(ctx context.Context, identifier string) (existed bool, er
 	if !s.Writable() {
 		return false, fmt.Errorf("deleting from the database: %w", errNoWrite)
 	}
+	release, err := s.turn(ctx)
+	if err != nil {
+		return false, fmt.Errorf("deleting from the database: %w", err)
+	}
+	defer release()
 	done, err := s.exec(ctx, nil, &s.remove, identifier)
 	if err != nil {
 		return false, fmt.Errorf("deleting from the database: %w", told(err, identifier))
@@ -216,17 +233,39 @@ func (s *Store) Apply(ctx context.Context, changes map[string]string) error {
 	if !s.Writable() {
 		return fmt.Errorf("writing to the database: %w", errNoWrite)
 	}
-	// The same order everywhere, so that two of them do not wait for each other crosswise.
 	for _, st := range []*statement{&s.upsert, &s.remove} {
 		if err := s.prepare(ctx, st); err != nil { // not within the transaction: there may be one connection only
 			return fmt.Errorf("writing to the database: %w", told(err, ""))
 		}
 	}
+	release, err := s.turn(ctx)
+	if err != nil {
+		return fmt.Errorf("writing to the database: %w", err)
+	}
+	defer release()
+	return s.transact(ctx, changes)
+}
+
+// turn waits until the caller may write.
+func (s *Store) turn(ctx context.Context) (release func(), err error) {
+	if s.writing == nil {
+		return func() {}, nil
+	}
+	select {
+	case s.writing <- struct{}{}:
+		return func() { <-s.writing }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+func (s *Store) transact(ctx context.Context, changes map[string]string) error {
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("writing to the database: %w", told(err, ""))
 	}
 	defer tx.Rollback() // nothing after Commit
+	// The same order everywhere, so that two of them do not wait for each other crosswise.
 	for _, identifier := range slices.Sorted(maps.Keys(changes)) {
 		if destination := changes[identifier]; destination != "" {
 			_, err = s.exec(ctx, tx, &s.upsert, identifier, destination)

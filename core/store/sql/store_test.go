@@ -356,7 +356,8 @@ func TestIsBroken(t *testing.T) {
 	}{
 		{nil, false}, {context.Canceled, false}, {context.DeadlineExceeded, false}, {errScan, false},
 		{&pgconn.PgError{Code: "42P01"}, false}, {&pgconn.PgError{Code: "57P01"}, true}, {&pgconn.PgError{Code: "08006"}, true},
-		{&mysql.MySQLError{Number: 1062}, false}, {mysql.ErrInvalidConn, true}, {errors.New("unexpected EOF"), true},
+		{&mysql.MySQLError{Number: 1062}, false}, {mysql.ErrInvalidConn, true}, {fmt.Errorf("x: %w", &net.OpError{Op: "dial", Err: errors.New("refused")}), false},
+		{&net.OpError{Op: "read", Err: errors.New("reset")}, true}, {&pgconn.ConnectError{Config: &pgconn.Config{}}, false}, {errors.New("unexpected EOF"), true},
 	} {
 		if got := isBroken(c.err); got != c.want {
 			t.Errorf("%v: got %v, want %v", c.err, got, c.want)

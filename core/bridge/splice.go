@@ -1,0 +1,112 @@
+package bridge
+
+import "golang.org/x/sys/unix"
+
+const (
+	// spliceAfter is how many full buffers in a row a direction reads before it splices. Under 16 KiB per move read(2) and
+	// write(2) are as fast (DESIGN 4), and most of a mail session is small.
+	spliceAfter = 2
+	// spliceWorth is what a move must bring for the direction to go on splicing.
+	spliceWorth = 16 << 10
+	// neverSpliced marks a leg from which the kernel cannot splice.
+	neverSpliced = -1
+)
+
+// filled notes whether a read has filled its buffer.
+func (l *leg) filled(full bool) {
+	switch {
+	case l.full == neverSpliced:
+	case !full:
+		l.full = 0
+	case l.full < spliceAfter:
+		l.full++
+	}
+}
+
+// viaPipe is the pipe through which leg i should be read, if that is possible and worth it: both descriptors carry
+// plaintext, and the direction moves full buffers. While memory is scarce reads are small.
+func (b *Bridge) viaPipe(x session, i int) *pipe {
+	from, to := &x.legs[i], &x.legs[1-i]
+	if from.full < b.spliceAfter || from.tls != 0 || to.tls != 0 || b.o.Stash.scarce() {
+		return nil
+	}
+	return b.pipes.take()
+}
+
+// pullPipe splices leg i to the other through p, which is empty and given back unless the other leg takes less than came. A
+// short move does not say that the socket is empty: the pipe may have had no page left.
+func (b *Bridge) pullPipe(x session, i int, p *pipe) (spent int, more bool) {
+	from := &x.legs[i]
+	n, err := p.fill(int(from.fd), spliceBytes)
+	if n > 0 {
+		if n < spliceWorth && b.spliceAfter > 0 {
+			from.full = 0
+		}
+		b.passPipe(x, 1-i, p)
+		return n, true
+	}
+	b.pipes.give(p)
+	switch err {
+	case unix.EAGAIN:
+		return 0, false
+	case unix.EINVAL:
+		from.full = neverSpliced
+		return 0, true
+	case nil:
+		b.inputEnd(x, i)
+	default:
+		from.flags |= inputEnded
+		b.breakLeg(x, i)
+	}
+	return 0, false
+}
+
+// passPipe is pass for bytes in a pipe. What leg i does not take stays there and is its stash.
+func (b *Bridge) passPipe(x session, i int, p *pipe) {
+	l := &x.legs[i]
+	l.moved += uint64(p.held)
+	b.pipes.spliced += uint64(p.held)
+	x.lastByte = b.loop.Now()
+	b.reach(x, LaneSplice)
+	switch err := p.drain(int(l.fd)); {
+	case err != nil:
+		b.pipes.give(p)
+		b.breakLeg(x, i)
+	case p.held == 0:
+		b.pipes.give(p)
+	case b.reserve(x, p.held):
+		l.stash = b.stashes.putPipe(x.id, p)
+	default:
+		b.pipes.give(p)
+		l.flags |= truncated
+	}
+}
+
+// flushPipe is flush for a stash in a pipe.
+func (b *Bridge) flushPipe(x session, i int, p *pipe) {
+	l := &x.legs[i]
+	before := p.held
+	if err := p.drain(int(l.fd)); err != nil {
+		b.breakLeg(x, i)
+		return
+	}
+	if p.held < before {
+		x.lastByte = b.loop.Now()
+	}
+	if p.held == 0 {
+		b.flushed(x, i)
+	}
+}
+
+// reach notes that plain legs of the session are spliced now.
+func (b *Bridge) reach(x session, lane Lane) {
+	before := x.lane()
+	for i := range x.legs {
+		if l := &x.legs[i]; l.lane == LanePlain {
+			l.lane = lane
+		}
+	}
+	if now := x.lane(); now != before && b.o.Moved != nil {
+		b.o.Moved(x.tag, now)
+	}
+}

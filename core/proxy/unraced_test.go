@@ -1,0 +1,6 @@
+//go:build !race
+
+package proxy
+
+// skipped modes: none.
+const skipped = 0
