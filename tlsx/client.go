@@ -80,6 +80,7 @@ func (c *ClientConfig) Handshake(sock Socket, deadline time.Time) (*Taken, error
 	conn := tls.Client(w, c.forDial(w))
 	if err := conn.Handshake(); err != nil {
 		w.secrets.wipe()
+		w.release()
 		return nil, newError(c.with, w, err)
 	}
 	return w.finish(conn), nil

@@ -73,6 +73,7 @@ func (c *ServerConfig) Handshake(sock Socket, deadline time.Time) (*Taken, error
 	conn := tls.Server(w, c.base)
 	if err := conn.Handshake(); err != nil {
 		w.secrets.wipe()
+		w.release()
 		return nil, newError("client", w, err)
 	}
 	return w.finish(conn), nil

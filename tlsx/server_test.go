@@ -1,6 +1,7 @@
 package tlsx
 
 import (
+	"bytes"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -8,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"mailsplice/tlsx/record"
 )
 
 // accept does a handshake with a crypto/tls client and wants both ends to succeed.
@@ -256,8 +259,40 @@ func (g *gluing) Read(p []byte) (int, error) {
 	return g.Conn.Read(p)
 }
 
-// Data behind Finished, in the same segment, is still in the socket after the handshake, to the byte.
-func TestNothingIsReadAhead(t *testing.T) {
+// Data behind Finished, in the same segment, goes with the keys, to the byte; crypto/tls has none of it. A whole flight is
+// one read.
+func TestWhatIsReadAheadGoesWithTheKeys(t *testing.T) {
+	for _, cut := range []int{0, 1, headerBytes, 20} { // bytes of the data that come later
+		ours, raw := connect(t)
+		done := begin(newServer(t), ours)
+		g := &gluing{Conn: raw}
+		conn := tls.Client(g, clientConfig())
+		if err := conn.Handshake(); err != nil {
+			t.Fatal(err)
+		}
+		finished := len(g.held)
+		conn.Write([]byte("a1 NOOP\r\n"))
+		data := g.held[finished:]
+		raw.Write(g.held[:len(g.held)-cut])
+		r := <-done
+		if r.err != nil {
+			t.Fatal(r.err)
+		}
+		if got, want := r.taken.Ahead, data[:len(data)-cut]; !bytes.Equal(got, want) {
+			t.Errorf("got %d bytes ahead, want the %d behind Finished", len(got), len(want))
+		}
+		if got := len(ours.reads); got != 2 {
+			t.Errorf("%d reads, want one for the hello and one for the rest", got)
+		}
+		raw.Write(data[len(data)-cut:])
+		if got := readN(t, NewStream(ours, r.taken, ""), 9); string(got) != "a1 NOOP\r\n" {
+			t.Errorf("got %q", got)
+		}
+	}
+}
+
+// What a backend says behind the record that is being read stays sealed, and is there for whoever goes on with the leg.
+func TestStreamKeepsWhatItDoesNotOpen(t *testing.T) {
 	ours, raw := connect(t)
 	done := begin(newServer(t), ours)
 	g := &gluing{Conn: raw}
@@ -265,24 +300,37 @@ func TestNothingIsReadAhead(t *testing.T) {
 	if err := conn.Handshake(); err != nil {
 		t.Fatal(err)
 	}
-	finished := len(g.held)
-	conn.Write([]byte("a1 NOOP\r\n"))
-	early := len(g.held) - finished
 	raw.Write(g.held)
 	r := <-done
 	if r.err != nil {
 		t.Fatal(r.err)
 	}
-	if got := queued(t, ours.fd); got != early {
-		t.Errorf("got %d bytes left in the socket, want the %d behind Finished", got, early)
+	g.held = nil
+	for _, text := range []string{"one", "two", "three"} {
+		conn.Write([]byte(text))
 	}
-	if got := readN(t, NewStream(ours, r.taken, ""), 9); string(got) != "a1 NOOP\r\n" {
-		t.Errorf("got %q", got)
+	raw.Write(g.held)
+	eventually(t, "the bytes arrive", func() bool { return queued(t, ours.fd) == len(g.held) })
+	s := NewStream(ours, r.taken, "")
+	p := make([]byte, 2)
+	if n, err := s.Read(p); string(p[:n]) != "on" || err != nil {
+		t.Fatalf("got %q, %v", p[:n], err)
 	}
-	for i, read := range ours.reads[:len(ours.reads)-2] {
-		if i%2 == 0 && len(read) != headerBytes {
-			t.Errorf("read %d brought %d bytes, want a header alone", i, len(read))
+	if got := string(s.Rest()); got != "e" {
+		t.Errorf("rest: got %q, want what was opened", got)
+	}
+	rest := bytes.Clone(s.Unopened())
+	leg, _ := s.Detach()
+	var keys record.Keys
+	for _, want := range []string{"two", "three"} {
+		got, err := leg.Open(&keys, rest)
+		if err != nil || string(got.Plain) != want {
+			t.Fatalf("got %q, %v; want %q", got.Plain, err, want)
 		}
+		rest = rest[got.Consumed:]
+	}
+	if len(rest) > 0 || queued(t, ours.fd) > 0 {
+		t.Errorf("%d bytes are left, %d in the socket", len(rest), queued(t, ours.fd))
 	}
 }
 

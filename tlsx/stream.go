@@ -12,8 +12,8 @@ import (
 )
 
 // Stream is a backend leg in the hands of a login, between handshake and verdict: a Socket of plaintext, over whatever the
-// handshake has led to. It reads one record at a time and so never beyond what it hands out but for the rest of that
-// record. Session tickets go to the cache, KeyUpdates are answered. It belongs to one goroutine.
+// handshake has led to. It opens one record at a time, and so nothing beyond what it hands out but the rest of that record;
+// what it has read beyond, Unopened tells. Session tickets go to the cache, KeyUpdates are answered. It belongs to one goroutine.
 type Stream struct {
 	sock    Socket
 	conn    *tls.Conn // lane conn; then the rest is unused
@@ -23,8 +23,10 @@ type Stream struct {
 	with    string
 	begun   bool // a record was opened: an alert is no matter of the handshake any more
 
-	room  *room  // of the record being read; nil while nothing is unread
-	plain []byte // inside room: not read yet
+	room     *room  // nil while nothing is unread
+	from, to int    // of room: not opened yet
+	used     int    // bytes of room that are to be zeroed
+	plain    []byte // inside room, before from: not read yet
 }
 
 // room is for one record, sealed or opened.
@@ -42,8 +44,13 @@ func (r *room) free(n int) {
 // and stays the caller's; name is the destination's, for error texts.
 func NewStream(sock Socket, t *Taken, name string) *Stream {
 	s := &Stream{sock: sock, conn: t.Conn, leg: t.Leg, tickets: t.Tickets, with: fmt.Sprintf("backend %q", name)}
+	if len(t.Ahead) > 0 {
+		s.room = rooms.Get().(*room)
+		s.to = copy(s.room[:], t.Ahead)
+		s.used = s.to
+	}
 	t.Leg.Wipe()
-	t.Conn, t.Tickets = nil, nil
+	t.Conn, t.Tickets, t.Ahead = nil, nil, nil
 	return s
 }
 
@@ -72,9 +79,8 @@ func (s *Stream) Read(p []byte) (int, error) {
 	}
 	n := copy(p, s.plain)
 	clear(s.plain[:n])
-	if s.plain = s.plain[n:]; len(s.plain) == 0 {
-		s.freeRoom()
-	}
+	s.plain = s.plain[n:]
+	s.spare()
 	return n, nil
 }
 
@@ -93,26 +99,34 @@ func (s *Stream) next() (more bool, err error) {
 		s.room = rooms.Get().(*room)
 	}
 	more, err = s.open()
-	if len(s.plain) == 0 {
-		s.freeRoom()
-	}
+	s.spare()
 	return more, err
 }
 
+// spare gives the room back if there is nothing in it.
+func (s *Stream) spare() {
+	if len(s.plain) == 0 && s.from == s.to {
+		s.freeRoom()
+	}
+}
+
 func (s *Stream) open() (more bool, err error) {
-	for n := 0; ; {
-		got, err := s.leg.Open(&s.keys, s.room[:n])
+	for {
+		got, err := s.leg.Open(&s.keys, s.room[s.from:s.to])
 		if err != nil {
 			return false, s.violated(err)
 		}
 		if got.Kind != record.NeedMore {
+			s.from += got.Consumed
 			return s.opened(&got)
 		}
-		k, err := s.sock.Read(s.room[n : n+got.Need])
+		s.from, s.to = 0, copy(s.room[:], s.room[s.from:s.to])
+		k, err := s.sock.Read(s.room[s.to:])
 		if k == 0 || err != nil {
 			return false, err
 		}
-		n += k
+		s.to += k
+		s.used = max(s.used, s.to)
 	}
 }
 
@@ -175,7 +189,16 @@ func (s *Stream) Write(p []byte) (int, error) {
 // Rest is what was opened and not read yet: a tail. It is the Stream's and valid until the next call.
 func (s *Stream) Rest() []byte { return s.plain }
 
-// Detach ends the Stream at the verdict and gives up the leg, or the tls.Conn of lane conn. Read Rest before.
+// Unopened is what was read behind that and is still sealed, for whoever goes on with the leg; less than record.MaxRecord bytes. It
+// is the Stream's and valid until the next call.
+func (s *Stream) Unopened() []byte {
+	if s.room == nil {
+		return nil
+	}
+	return s.room[s.from:s.to]
+}
+
+// Detach ends the Stream at the verdict and gives up the leg, or the tls.Conn of lane conn. Read Rest and Unopened before.
 func (s *Stream) Detach() (record.Leg, *tls.Conn) {
 	leg, conn := s.leg, s.conn
 	s.Close()
@@ -193,7 +216,7 @@ func (s *Stream) Close() {
 
 func (s *Stream) freeRoom() {
 	if s.room != nil {
-		s.room.free(len(s.room))
-		s.room, s.plain = nil, nil
+		s.room.free(s.used)
+		s.room, s.from, s.to, s.used, s.plain = nil, 0, 0, 0, nil
 	}
 }

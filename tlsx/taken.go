@@ -10,10 +10,13 @@ import (
 
 // Taken is a connection behind its handshake. Exactly one of Leg and Conn carries it.
 type Taken struct {
-	// Leg goes on with the connection, from the next byte in the socket on. Valid where Conn is nil. It holds keys: move it,
+	// Leg goes on with the connection, with Ahead and then from the next byte in the socket on. Valid where Conn is nil. It holds keys: move it,
 	// do not copy it.
 	Leg   record.Leg
 	Facts Facts
+	// Ahead is what was read behind the handshake, for Leg.Open before anything from the socket; less than
+	// record.MaxRecord bytes. It is empty where Conn is not nil, which has it.
+	Ahead []byte
 
 	// Conn goes on instead, in lane conn, for the Reason. It uses the Socket of the handshake, from whichever goroutine calls
 	// it, and never closes it.
@@ -68,8 +71,12 @@ func (w *wire) finish(conn *tls.Conn) *Taken {
 	t.Leg, t.Reason = w.takeOver(&state)
 	if t.Reason != ReasonNone {
 		t.Conn = conn
-	} else if w.role == roleClient && state.Version == tls.VersionTLS13 {
-		t.Tickets = newTickets(conn, w, t.Leg.In())
+	} else {
+		t.Ahead = w.rest()
+		w.release()
+		if w.role == roleClient && state.Version == tls.VersionTLS13 {
+			t.Tickets = newTickets(conn, w, t.Leg.In())
+		}
 	}
 	w.done, w.flight = true, nil
 	w.secrets.wipe()

@@ -30,8 +30,9 @@ const maxFlightBytes = 64 << 10
 
 func bodyBytes(header []byte) int { return int(binary.BigEndian.Uint16(header[3:])) }
 
-// wire is the connection as crypto/tls sees it. It hands out exactly one record at a time, header then body, so that
-// nothing is read ahead (DESIGN 3.1), holds a slot while crypto/tls computes, and notes what the takeover needs: records
+// wire is the connection as crypto/tls sees it. It hands out exactly one record at a time, header then body, so that crypto/tls
+// never has anything ahead (DESIGN 3.1); what the socket held beyond stays here, and goes with the keys at a takeover: a
+// flight of four records is one system call and not eight. It holds a slot while crypto/tls computes, and notes what the takeover needs: records
 // since ChangeCipherSpec, the server's random, the last flight. It never closes the socket.
 type wire struct {
 	sock     Socket
@@ -44,6 +45,9 @@ type wire struct {
 	secrets secrets
 	hello   [helloBytes]byte // beginning of the ServerHello
 	helloN  int
+
+	ahead    *room // read and not handed out: from to to; nil: nothing
+	from, to int
 
 	header  [headerBytes]byte // of the record being read
 	headerN int               // bytes of it that were handed out; headerBytes while the body is
@@ -88,7 +92,6 @@ func (w *wire) Read(p []byte) (int, error) {
 	if w.fed.on {
 		return w.fed.read(p)
 	}
-	w.letGo()
 	if w.headerN < headerBytes {
 		n, err := w.take(p[:min(len(p), headerBytes-w.headerN)])
 		w.headerN += copy(w.header[w.headerN:], p[:n])
@@ -109,13 +112,51 @@ func (w *wire) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// take reads from the socket and remembers its failure.
+// take yields what was read, and reads from the socket when that is used up, without a slot. Its failure is remembered.
 func (w *wire) take(p []byte) (int, error) {
-	n, err := w.sock.Read(p)
-	if err == nil && n == 0 {
-		err = io.EOF
+	if w.from == w.to {
+		w.letGo()
+		if w.done { // lane conn: no memory for a session that is silent
+			w.release()
+			n, err := w.sock.Read(p)
+			return n, ended(n, err)
+		}
+		if w.ahead == nil {
+			w.ahead = rooms.Get().(*room)
+		}
+		n, err := w.sock.Read(w.ahead[:])
+		if err = w.failed(ended(n, err)); err != nil {
+			return 0, err
+		}
+		w.from, w.to = 0, n
 	}
-	return n, w.failed(err)
+	n := copy(p, w.ahead[w.from:w.to])
+	w.from += n
+	return n, nil
+}
+
+// ended makes an error of the end of input.
+func ended(n int, err error) error {
+	if err == nil && n == 0 {
+		return io.EOF
+	}
+	return err
+}
+
+// rest is a copy of what was read and not handed out; nil: nothing.
+func (w *wire) rest() []byte {
+	if w.from == w.to {
+		return nil
+	}
+	return append([]byte(nil), w.ahead[w.from:w.to]...)
+}
+
+// release gives the memory back. What is in it was on the network.
+func (w *wire) release() {
+	if w.ahead != nil {
+		w.ahead.free(0)
+		w.ahead, w.from, w.to = nil, 0, 0
+	}
 }
 
 // whole closes the record that is being read if all of it was handed out. What comes next is crypto/tls computing, unless

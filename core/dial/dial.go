@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -210,7 +211,8 @@ func connectFrom[C Conn](ctx context.Context, w Waiter[C], from netip.Addr, to n
 	return conn, nil
 }
 
-// finish waits for the end of a non-blocking connect(2).
+// finish waits for the end of a non-blocking connect(2). A peer that can be named is the end of it; else the socket knows
+// why, or was woken too early.
 func finish(c Conn) error {
 	for {
 		if err := c.WaitWrite(); err != nil {
@@ -219,19 +221,19 @@ func finish(c Conn) error {
 			}
 			return err
 		}
+		peer, err := syscall.Getpeername(c.FD()) // x/sys/unix asks the socket a second question each time
+		switch {
+		case err == nil:
+			return checkSelf(c.FD(), peer)
+		case err != unix.ENOTCONN:
+			return os.NewSyscallError("getpeername", err)
+		}
 		errno, err := unix.GetsockoptInt(c.FD(), unix.SOL_SOCKET, unix.SO_ERROR)
 		switch {
 		case err != nil:
 			return os.NewSyscallError("getsockopt", err)
 		case errno != 0:
 			return os.NewSyscallError("connect", unix.Errno(errno))
-		}
-		switch _, err := unix.Getpeername(c.FD()); err {
-		case nil:
-			return checkSelf(c.FD())
-		case unix.ENOTCONN: // woken too early
-		default:
-			return os.NewSyscallError("getpeername", err)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -136,7 +137,7 @@ func full(t *testing.T, addr netip.Addr, port uint16) netip.AddrPort {
 	if err := errors.Join(unix.Bind(fd, &unix.SockaddrInet4{Addr: addr.As4(), Port: int(port)}), unix.Listen(fd, 0)); err != nil {
 		t.Fatal(err)
 	}
-	sa, err := unix.Getsockname(fd)
+	sa, err := syscall.Getsockname(fd)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -401,7 +402,7 @@ func TestBindTakesNoPort(t *testing.T) {
 		if err := bind(fd, from); err != nil {
 			t.Errorf("%v: %v", from, err)
 		}
-		sa, err := unix.Getsockname(fd)
+		sa, err := syscall.Getsockname(fd)
 		if got := endpoint(sa); err != nil || got != netip.AddrPortFrom(from, 0) {
 			t.Errorf("%v: bound to %v, %v; want port 0", from, got, err)
 		}

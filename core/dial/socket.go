@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -160,14 +161,10 @@ func zoneID(zone string) (uint32, error) {
 
 // checkSelf notices a socket that is connected to itself: to a port of the ephemeral range on this host where nobody
 // listens, TCP's simultaneous open may succeed. That is nobody listening.
-func checkSelf(fd int) error {
-	local, err := unix.Getsockname(fd)
+func checkSelf(fd int, peer syscall.Sockaddr) error {
+	local, err := syscall.Getsockname(fd)
 	if err != nil {
 		return os.NewSyscallError("getsockname", err)
-	}
-	peer, err := unix.Getpeername(fd)
-	if err != nil {
-		return os.NewSyscallError("getpeername", err)
 	}
 	if endpoint(local) == endpoint(peer) {
 		return os.NewSyscallError("connect", unix.ECONNREFUSED)
@@ -175,11 +172,11 @@ func checkSelf(fd int) error {
 	return nil
 }
 
-func endpoint(sa unix.Sockaddr) netip.AddrPort {
+func endpoint(sa syscall.Sockaddr) netip.AddrPort {
 	switch sa := sa.(type) {
-	case *unix.SockaddrInet4:
+	case *syscall.SockaddrInet4:
 		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
-	case *unix.SockaddrInet6:
+	case *syscall.SockaddrInet6:
 		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr), uint16(sa.Port))
 	}
 	return netip.AddrPort{}

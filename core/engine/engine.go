@@ -28,6 +28,8 @@ type Engine struct {
 	fds   descriptors
 	bugs  bugs
 
+	listened atomic.Uint32 // listeners so far
+
 	started bool // set by Start and Stop, which have one caller
 
 	spareMu sync.Mutex

@@ -2,13 +2,9 @@ package engine
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 	"os"
-	"runtime"
-	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -107,27 +103,62 @@ func TestFactShutdownWakesTheOwner(t *testing.T) {
 	}
 }
 
-// eventfd(2): writes add up and one read takes them all. epoll(7): each write is an edge all the same, so that a loop
-// need not read it at all.
-func TestFactEventfdCoalesces(t *testing.T) {
+// epoll(7), "can an epoll file descriptor be monitored": in Go's poller, too, and every event inside is an edge outside,
+// even while an earlier one was not taken. A loop that asks once more before it sleeps misses nothing.
+func TestFactEpollSleepsOnGosPoller(t *testing.T) {
 	p := newPoller(t)
-	efd := must(unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK))
-	defer unix.Close(efd)
-	check(t, p.watch(efd, 1))
+	a, b := streamPair(t)
+	defer closeAll(a, b)
+	check(t, p.watch(a, 1))
 	poll(t, p)
-	box := mailbox{eventfd: efd}
-	for i := range 3 {
-		box.ring()
-		box.ring()
-		if got := poll(t, p); len(got) != 1 || !seen(got, Readable) {
-			t.Errorf("ring %d: got %v, want one event", i, got)
+	for round := range 3 {
+		got := make(chan []event, 1)
+		go func() { // ends with the event below
+			buf := make([]event, 16)
+			n, _ := p.wait(buf, forever)
+			got <- buf[:n]
+		}()
+		check(t, writeAll(b, []byte("unread")))
+		if events := receive(t, "an event", got); !seen(events, Readable) {
+			t.Errorf("round %d: got %v, want input", round, events)
 		}
 	}
-	var count [8]byte
-	must(unix.Read(efd, count[:]))
-	if got := binary.NativeEndian.Uint64(count[:]); got != 6 {
-		t.Errorf("one read took %d, want 6", got)
+}
+
+// wake ends the sleep that is and the one that comes next, and a deadline that has passed ends one, too. Neither costs the
+// sleep after it.
+func TestPollerWakesAndTimesOut(t *testing.T) {
+	p := newPoller(t)
+	woken := make(chan error, 1)
+	sleep := func(until int64) { // ends with the wake below
+		_, err := p.wait(make([]event, 1), until)
+		woken <- err
 	}
+	for _, c := range []struct {
+		name string
+		do   func()
+	}{
+		{"before", func() { p.wake(); go sleep(forever) }},
+		{"meanwhile", func() { go sleep(forever); p.wake() }},
+		{"twice", func() { p.wake(); p.wake(); go sleep(forever) }},
+		{"deadline", func() { go sleep(monotonic() + 1e6) }},
+		{"deadline passed", func() { go sleep(1) }},
+		{"deadline behind one", func() { go sleep(monotonic() + 2e6) }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.do()
+			check(t, receive(t, "the end of the sleep", woken))
+		})
+	}
+	a, b := streamPair(t)
+	defer closeAll(a, b)
+	check(t, p.watch(a, 1))
+	eventually(t, "an event comes behind them all", func() bool {
+		buf := make([]event, 1)
+		n, err := p.wait(buf, forever)
+		check(t, err)
+		return n == 1
+	})
 }
 
 // close(2) frees the number, and open(2) and socket(2) give out the lowest free one: it is reused at once. Whoever still
@@ -306,90 +337,27 @@ func (x *exhausted) end() {
 	x.fds = nil
 }
 
-// epoll_ctl(2) EPOLLEXCLUSIVE: one connection wakes one or more of the loops that sleep, not all of them; without it,
-// all.
-func TestFactExclusiveWakesNotEveryLoop(t *testing.T) {
-	for _, c := range []struct {
-		name      string
-		exclusive uint32
-		all       bool
-	}{{"shared", 0, true}, {"exclusive", unix.EPOLLEXCLUSIVE, false}} {
-		t.Run(c.name, func(t *testing.T) {
+// epoll_ctl(2) EPOLLEXCLUSIVE wakes one of the threads in epoll_wait(2); of epolls that lie in another one it wakes all. A
+// newcomer would therefore wake every loop, which is why a listener has few watchers.
+func TestFactExclusiveWakesEveryLoop(t *testing.T) {
+	for name, exclusive := range map[string]uint32{"shared": 0, "exclusive": unix.EPOLLEXCLUSIVE} {
+		t.Run(name, func(t *testing.T) {
 			const sleepers = 8
-			woken := wakeUps(t, sleepers, unix.EPOLLIN|c.exclusive)
-			if woken < 1 || (woken == sleepers) != c.all {
-				t.Errorf("one connection woke %d of %d", woken, sleepers)
+			ln, addr := listenPlain(t, 16)
+			defer unix.Close(ln)
+			woken := make(chan error, sleepers)
+			for range sleepers {
+				p := newPoller(t)
+				check(t, p.ctl(unix.EPOLL_CTL_ADD, ln, unix.EPOLLIN|exclusive, 1))
+				go func() { // ends with the newcomer
+					_, err := p.wait(make([]event, 1), forever)
+					woken <- err
+				}()
+			}
+			defer unix.Close(dial(t, addr))
+			for range sleepers {
+				check(t, receive(t, "another one wakes", woken))
 			}
 		})
 	}
-}
-
-// sleeper is a thread in epoll_wait.
-type sleeper struct {
-	poll  *epoll
-	stop  int // eventfd
-	tid   atomic.Int64
-	woken atomic.Bool
-	done  chan struct{}
-}
-
-// sleep waits for one event. The event of stop ends it at last.
-func (s *sleeper) sleep() {
-	defer close(s.done)
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	s.tid.Store(int64(unix.Gettid()))
-	buf := make([]event, 1)
-	for {
-		n, err := s.poll.wait(buf, -1)
-		if err != nil || n == 1 && buf[0].tok == 2 {
-			return
-		}
-		if n == 1 {
-			s.woken.Store(true)
-			return
-		}
-	}
-}
-
-func (s *sleeper) awake() bool { return s.woken.Load() }
-
-// asleep tells whether the thread is inside epoll_wait and not runnable (proc_pid_syscall(5)).
-func (s *sleeper) asleep() bool {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/syscall", s.tid.Load()))
-	nr, _, _ := strings.Cut(string(b), " ")
-	return err == nil && (nr == fmt.Sprint(unix.SYS_EPOLL_PWAIT) || nr == fmt.Sprint(sysEpollWait))
-}
-
-// sysEpollWait is epoll_wait's number where it has one of its own; elsewhere no thread is ever seen in it.
-const sysEpollWait = 232
-
-// wakeUps counts the loops that one connection to a listener wakes.
-func wakeUps(t *testing.T, sleepers int, events uint32) (woken int) {
-	ln, addr := listenPlain(t, 16)
-	defer unix.Close(ln)
-	all := make([]*sleeper, sleepers)
-	for i := range all {
-		s := &sleeper{poll: newPoller(t), stop: must(unix.Eventfd(0, unix.EFD_CLOEXEC)), done: make(chan struct{})}
-		check(t, s.poll.ctl(unix.EPOLL_CTL_ADD, ln, events, 1))
-		check(t, s.poll.ctl(unix.EPOLL_CTL_ADD, s.stop, unix.EPOLLIN, 2))
-		all[i] = s
-		go s.sleep() // ended below
-		eventually(t, "a thread sleeps", s.asleep)
-	}
-	defer unix.Close(dial(t, addr))
-	eventually(t, "one wakes", func() bool { return slices.ContainsFunc(all, (*sleeper).awake) })
-	for _, s := range all {
-		eventually(t, "it is seen whether a thread woke", func() bool { return s.asleep() || s.awake() })
-		if s.awake() {
-			woken++
-		}
-	}
-	for _, s := range all {
-		box := mailbox{eventfd: s.stop}
-		box.ring()
-		<-s.done
-		unix.Close(s.stop)
-	}
-	return woken
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"sync/atomic"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -13,6 +14,9 @@ const (
 	acceptBatch = 16
 	// acceptPause is how long a loop leaves a listener alone when the kernel is out of memory or files.
 	acceptPause = 100e6
+	// watchers bounds the loops that watch one listening socket: each newcomer wakes them all, and one that stands still must
+	// not keep newcomers waiting.
+	watchers = 2
 	// lastCalls bounds the queued connections that are still taken while a listener closes.
 	lastCalls = backlog
 )
@@ -42,10 +46,11 @@ type Accepted struct {
 	Client, Local netip.AddrPort
 }
 
-// Listener is one listening socket, watched by every loop.
+// Listener is one listening socket, watched by one or two loops.
 type Listener struct {
 	o      ListenOptions
 	e      *Engine
+	loops  []*Loop // that watch it
 	fd     int
 	addr   netip.AddrPort
 	left   atomic.Int32 // loops that still watch it
@@ -69,12 +74,22 @@ func (e *Engine) Listen(o ListenOptions) (*Listener, error) {
 		unix.Close(fd)
 		return nil, fmt.Errorf("asking the address of %v: %w", o.Addr, err)
 	}
-	ln := &Listener{o: o, e: e, fd: fd, addr: addrPort(sa), done: make(chan struct{})}
-	ln.left.Store(int32(len(e.loops)))
-	for _, l := range e.loops {
+	TuneSocket(fd)
+	ln := &Listener{o: o, e: e, loops: e.watching(), fd: fd, addr: addrPort(sa), done: make(chan struct{})}
+	ln.left.Store(int32(len(ln.loops)))
+	for _, l := range ln.loops {
 		l.Post(&openAccept{l, ln})
 	}
 	return ln, nil
+}
+
+// watching chooses the loops of a new listener, other ones each time.
+func (e *Engine) watching() (list []*Loop) {
+	first := int(e.listened.Add(1))
+	for i := range min(watchers, len(e.loops)) {
+		list = append(list, e.loops[(first+i)%len(e.loops)])
+	}
+	return list
 }
 
 // Bind makes a listening socket for the address of o, to be given to Listen as its FD: newcomers queue meanwhile. The error
@@ -93,7 +108,7 @@ func (ln *Listener) Close() {
 	if ln.closed.Swap(true) {
 		return
 	}
-	for _, l := range ln.e.loops {
+	for _, l := range ln.loops {
 		l.Post(&closeAccept{l, ln})
 	}
 }
@@ -221,7 +236,7 @@ func (a *acceptor) Ready(t Token, _ Ready) {
 
 // one accepts one connection and places it.
 func (a *acceptor) one(ln *Listener) error {
-	fd, sa, err := unix.Accept4(ln.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+	fd, sa, err := syscall.Accept4(ln.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC) // x/sys/unix asks the socket twice
 	if err != nil {
 		return err
 	}
@@ -235,10 +250,11 @@ func (a *acceptor) one(ln *Listener) error {
 	}
 	e.fds.opened(1)
 	e.fds.pending.Add(1)
-	TuneSocket(fd)
-	c := Accepted{FD: fd, Client: addrPort(sa), Local: ln.addr}
-	if local, err := unix.Getsockname(fd); err == nil {
-		c.Local = addrPort(local)
+	c := Accepted{FD: fd, Client: peerAddrPort(sa), Local: ln.addr}
+	if ln.addr.Addr().IsUnspecified() {
+		if local, err := unix.Getsockname(fd); err == nil {
+			c.Local = addrPort(local)
+		}
 	}
 	l := e.place()
 	l.load.Add(1)

@@ -148,7 +148,7 @@ func TestAcceptPlacesOnTheEmptiestLoop(t *testing.T) {
 	}
 }
 
-// One level-triggered socket in all loops with EPOLLEXCLUSIVE loses no connection, however many come at once.
+// One level-triggered socket in several loops loses no connection, however many come at once.
 func TestAcceptLosesNobody(t *testing.T) {
 	r := startRig(t, 4)
 	g := &greeter{}
@@ -189,7 +189,7 @@ func greeted(to netip.AddrPort) error {
 	return nil
 }
 
-// A loop that stands still does not swallow the wake-up for a newcomer (EPOLLEXCLUSIVE).
+// A loop that stands still does not keep newcomers waiting.
 func TestAcceptGoesOnBesideAPausedLoop(t *testing.T) {
 	r := startRig(t, 2)
 	g := &greeter{}
@@ -417,6 +417,42 @@ func TestAcceptTellsAddresses(t *testing.T) {
 	}
 }
 
+// tcp(7): what is set on a listening socket holds for what is accepted from it, also from one that another process made.
+func TestFactAcceptedSocketsHaveTheListenersOptions(t *testing.T) {
+	for _, inherited := range []bool{false, true} {
+		t.Run(fmt.Sprintf("inherited %v", inherited), func(t *testing.T) {
+			r := startRig(t, 1)
+			g := &greeter{keep: true}
+			o := g.options()
+			if inherited {
+				o.FD = must(listen(ListenOptions{Addr: loopback}))
+				o.Addr = addrPort(must(unix.Getsockname(o.FD)))
+			}
+			ln := must(r.Listen(o))
+			t.Cleanup(func() { g.release(-1) })
+			defer unix.Close(dial(t, ln.Addr()))
+			eventually(t, "the client is accepted", func() bool { return g.accepted.Load() == 1 })
+			wantTuned(t, g.held[0].c.FD)
+		})
+	}
+}
+
+// A listener of all addresses tells which of them a client has connected to.
+func TestAcceptOfAWildcardTellsTheLocalAddress(t *testing.T) {
+	r := startRig(t, 1)
+	g := &greeter{keep: true}
+	o := g.options()
+	o.Addr = netip.MustParseAddrPort("0.0.0.0:0")
+	ln := must(r.Listen(o))
+	t.Cleanup(func() { g.release(-1) })
+	to := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.3"), ln.Addr().Port())
+	defer unix.Close(dial(t, to))
+	eventually(t, "the client is accepted", func() bool { return g.accepted.Load() == 1 })
+	if got := g.held[0].c.Local; got != to {
+		t.Errorf("local address %v, want %v", got, to)
+	}
+}
+
 func flagged(fd int, name string) bool {
 	if name == "non-blocking" {
 		return must(unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0))&unix.O_NONBLOCK != 0
@@ -435,6 +471,7 @@ func TestSocketOptions(t *testing.T) {
 	ours, peer := tcpPair(t)
 	defer closeAll(ours, peer)
 	TuneSocket(ours)
+	wantTuned(t, ours)
 	only := must(listen(ListenOptions{Addr: netip.MustParseAddrPort("[::1]:0"), V6Only: true}))
 	both := must(listen(ListenOptions{Addr: netip.MustParseAddrPort("[::ffff:127.0.0.1]:0")}))
 	shared := must(listen(ListenOptions{Addr: loopback, ReusePort: true}))
@@ -443,12 +480,6 @@ func TestSocketOptions(t *testing.T) {
 		name                 string
 		fd, level, opt, want int
 	}{
-		{"TCP_NODELAY", ours, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
-		{"SO_KEEPALIVE", ours, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
-		{"TCP_KEEPIDLE", ours, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 120},
-		{"TCP_KEEPINTVL", ours, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 30},
-		{"TCP_KEEPCNT", ours, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 4},
-		{"TCP_USER_TIMEOUT", ours, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 240_000},
 		{"IPV6_V6ONLY on", only, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1},
 		{"IPV6_V6ONLY off", both, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0},
 		{"SO_REUSEADDR", both, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1},
@@ -456,6 +487,26 @@ func TestSocketOptions(t *testing.T) {
 		{"SO_REUSEPORT on", shared, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1},
 	} {
 		if got := must(unix.GetsockoptInt(c.fd, c.level, c.opt)); got != c.want {
+			t.Errorf("%s is %d, want %d", c.name, got, c.want)
+		}
+	}
+}
+
+// wantTuned wants what every TCP leg has.
+func wantTuned(t *testing.T, fd int) {
+	t.Helper()
+	for _, c := range []struct {
+		name             string
+		level, opt, want int
+	}{
+		{"TCP_NODELAY", unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
+		{"SO_KEEPALIVE", unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
+		{"TCP_KEEPIDLE", unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 120},
+		{"TCP_KEEPINTVL", unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 30},
+		{"TCP_KEEPCNT", unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 4},
+		{"TCP_USER_TIMEOUT", unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 240_000},
+	} {
+		if got := must(unix.GetsockoptInt(fd, c.level, c.opt)); got != c.want {
 			t.Errorf("%s is %d, want %d", c.name, got, c.want)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -50,34 +51,30 @@ func newLoop(e *Engine, id int) (*Loop, error) {
 	if err != nil {
 		return nil, err
 	}
-	efd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
-	if err != nil {
-		p.close()
-		return nil, fmt.Errorf("creating eventfd: %w", err)
-	}
 	now := monotonic()
 	l := &Loop{engine: e, id: id, poll: p, now: now, wheel: newWheel(now), buf: make([]byte, BufferBytes),
-		box: mailbox{eventfd: efd}, done: make(chan struct{})}
+		box: mailbox{wake: p.wake}, done: make(chan struct{})}
 	l.parks.init(l)
-	l.Register((*bell)(l)) // kind 0, so that a zero token is harmless
+	l.Register(nobody{}) // kind 0, so that a zero token is harmless
 	l.parks.kind = l.Register(&l.parks)
 	l.retired = newRetirer(l)
-	if err := p.watch(efd, MakeToken(0, 0, 0)); err != nil {
-		unix.Close(efd)
-		p.close()
-		return nil, fmt.Errorf("watching eventfd: %w", err)
-	}
 	return l, nil
 }
 
-// monotonic reads CLOCK_MONOTONIC in nanoseconds, the time base of every deadline.
-func monotonic() int64 {
+// started is a moment in both ways to tell the time: time.Since needs no system call, and unix.ClockGettime always does.
+var started, startedAt = time.Now(), clockMonotonic()
+
+func clockMonotonic() int64 {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
 		panic("bug: clock_gettime: " + err.Error())
 	}
 	return ts.Nano()
 }
+
+// monotonic is CLOCK_MONOTONIC in nanoseconds, the time base of every deadline, to within the microsecond that lay between
+// the two readings above.
+func monotonic() int64 { return startedAt + int64(time.Since(started)) }
 
 // Register adds a handler and returns the kind its tokens carry. It is called before the engine starts.
 func (l *Loop) Register(h Handler) Kind {
@@ -184,11 +181,12 @@ func (l *Loop) run() {
 	defer close(l.done)
 	events := make([]event, 256)
 	for !l.stop.Load() {
-		n, err := l.poll.wait(events, l.timeout())
+		n, err := l.poll.wait(events, l.until())
 		if err != nil {
 			panic("bug: " + err.Error()) // EBADF or EINVAL: the poller itself is broken
 		}
 		l.now = monotonic()
+		l.receive()
 		l.serve(events[:n])
 		l.again()
 		l.wheel.advance(l.now, l.fire)
@@ -197,16 +195,16 @@ func (l *Loop) run() {
 	l.finish()
 }
 
-// timeout is how long the poller may sleep, in milliseconds; -1 for ever.
-func (l *Loop) timeout() int {
-	if len(l.later) > 0 {
+// until is how long the poller may sleep.
+func (l *Loop) until() int64 {
+	if len(l.later) > 0 || !l.box.rest() {
 		return 0
 	}
 	w := l.wheel.wait(l.now)
 	if w < 0 {
-		return -1
+		return forever
 	}
-	return int(w/1e6) + 1
+	return l.now + max(w, 1)
 }
 
 func (l *Loop) measure() {
@@ -272,14 +270,15 @@ func (l *Loop) fire(t Token) (next int64) {
 	return l.handlers[t.Kind()&(maxKinds-1)].Due(t)
 }
 
-// bell is the handler of kind 0: the eventfd that says the mailbox is not empty. It is never read: each write is an edge
-// of its own, while a read would be one too, for EPOLLOUT, and wake the loop once more for nothing.
-type bell Loop
+// nobody is the handler of kind 0.
+type nobody struct{}
 
-func (b *bell) Due(Token) int64   { return 0 }
-func (b *bell) Failed(Token, any) {}
-func (b *bell) Ready(Token, Ready) {
-	l := (*Loop)(b)
+func (nobody) Ready(Token, Ready) {}
+func (nobody) Due(Token) int64    { return 0 }
+func (nobody) Failed(Token, any)  {}
+
+// receive hands out what was posted.
+func (l *Loop) receive() {
 	q := l.box.take()
 	for _, m := range q {
 		l.deliver(m)

@@ -1,10 +1,6 @@
 package engine
 
-import (
-	"sync"
-
-	"golang.org/x/sys/unix"
-)
+import "sync"
 
 // mailbox is how other goroutines reach a loop. Its length is bounded by its senders: each has at most one message
 // under way per session or command, and sessions are bounded by descriptors.
@@ -13,11 +9,11 @@ type mailbox struct {
 	queue   []Message
 	spare   []Message // the loop's emptied slice, for reuse
 	stopped bool
-	eventfd int
+	asleep  bool   // the loop is about to sleep, or does: the next message wakes it
+	wake    func() // immutable
 }
 
-// post queues m, or drops it when the loop has stopped. It never blocks: the eventfd is written only on
-// empty→non-empty, and its counter has room for 2^64-2 of them (eventfd(2)).
+// post queues m, or drops it when the loop has stopped. It never blocks, and wakes the loop only when that is asleep.
 func (b *mailbox) post(m Message) {
 	b.mu.Lock()
 	if b.stopped {
@@ -26,32 +22,39 @@ func (b *mailbox) post(m Message) {
 		return
 	}
 	b.queue = append(b.queue, m)
-	if len(b.queue) == 1 {
-		b.ring()
-	}
+	ring := b.asleep
+	b.asleep = false
 	b.mu.Unlock()
+	if ring {
+		b.wake()
+	}
 }
 
-// ring wakes the loop. Held under mu, so that the descriptor cannot be closed beside it.
-func (b *mailbox) ring() {
-	one := [8]byte{1}
-	for {
-		if _, err := unix.Write(b.eventfd, one[:]); err != unix.EINTR {
-			return
-		}
-	}
+// rest tells whether the loop may sleep: nothing is queued, and what is posted from now on wakes it.
+func (b *mailbox) rest() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.asleep = len(b.queue) == 0
+	return b.asleep
 }
 
 // take empties the queue. The caller gives the slice back by done.
 func (b *mailbox) take() []Message {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.asleep = false
+	if len(b.queue) == 0 {
+		return nil
+	}
 	q := b.queue
 	b.queue, b.spare = b.spare, nil
 	return q
 }
 
 func (b *mailbox) done(q []Message) {
+	if len(q) == 0 {
+		return
+	}
 	clear(q)
 	b.mu.Lock()
 	if b.spare == nil && cap(q) <= 4096 {
@@ -65,8 +68,6 @@ func (b *mailbox) stop() {
 	b.mu.Lock()
 	q := b.queue
 	b.queue, b.stopped = nil, true
-	unix.Close(b.eventfd)
-	b.eventfd = -1
 	b.mu.Unlock()
 	for _, m := range q {
 		m.Drop()

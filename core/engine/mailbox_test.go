@@ -1,12 +1,9 @@
 package engine
 
 import (
-	"encoding/binary"
 	"sync"
 	"sync/atomic"
 	"testing"
-
-	"golang.org/x/sys/unix"
 )
 
 // letter counts what became of it.
@@ -24,47 +21,58 @@ func (m *letter) count(n *atomic.Int64) {
 	n.Add(1)
 }
 
-func newMailbox() *mailbox {
-	return &mailbox{eventfd: must(unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK))}
+// newMailbox counts its rings.
+func newMailbox() (b *mailbox, rings *int) {
+	rings = new(int)
+	return &mailbox{wake: func() { *rings++ }}, rings
 }
 
-// rings takes the number of rings since it was last called.
-func rings(b *mailbox) uint64 {
-	var count [8]byte
-	if _, err := unix.Read(b.eventfd, count[:]); err == unix.EAGAIN {
-		return 0
-	}
-	return binary.NativeEndian.Uint64(count[:])
-}
-
-func TestMailboxRingsOnlyWhenItWasEmpty(t *testing.T) {
-	b := newMailbox()
+func TestMailboxRingsOnlyForASleeper(t *testing.T) {
+	b, rings := newMailbox()
 	defer b.stop()
-	for round := range 3 {
-		for range 1000 {
+	want := func(what string, n int) {
+		t.Helper()
+		if *rings != n {
+			t.Errorf("%s: %d rings, want %d", what, *rings, n)
+		}
+		*rings = 0
+	}
+	post := func(n int) {
+		for range n {
 			b.post(task(func() {}))
 		}
-		if got := rings(b); got != 1 {
-			t.Errorf("round %d: %d rings for 1000 messages, want 1", round, got)
+	}
+	for round := range 3 {
+		if !b.rest() {
+			t.Fatalf("round %d: no rest with an empty queue", round)
+		}
+		post(1000)
+		want("asleep", 1)
+		if b.rest() {
+			t.Error("rest with a full queue")
 		}
 		q := b.take()
 		if len(q) != 1000 {
 			t.Errorf("round %d: took %d messages, want 1000", round, len(q))
 		}
-		b.post(task(func() {})) // between take and done
+		post(1) // between take and done
 		b.done(q)
-		if got := rings(b); got != 1 {
-			t.Errorf("round %d: %d rings after the queue was taken, want 1", round, got)
-		}
-		if got := len(b.take()); got != 1 {
-			t.Errorf("round %d: took %d messages, want 1", round, got)
+		post(1)
+		want("awake", 0)
+		if got := len(b.take()); got != 2 {
+			t.Errorf("round %d: took %d messages, want 2", round, got)
 		}
 	}
+	if !b.rest() || b.take() != nil {
+		t.Error("an empty mailbox yields something")
+	}
+	post(1)
+	want("awake again without a message", 0)
 }
 
 // done keeps no message alive and no huge slice.
 func TestMailboxForgetsWhatWasTaken(t *testing.T) {
-	b := newMailbox()
+	b, _ := newMailbox()
 	defer b.stop()
 	for range 5000 {
 		b.post(task(func() {}))

@@ -60,14 +60,26 @@ func (l *Loop) Adopt(fd int) (*Park, error) {
 	return p, nil
 }
 
-// Lend gives a descriptor that the loop watches to a goroutine, for a dialogue in blocking style. The loop goes on with it
-// by Detach and Rewatch. On an error nothing has changed.
+// Lend gives a descriptor that the loop watches to a goroutine, for a dialogue in blocking style. Its handler goes on being
+// told of it, and passes that on by Notice until it goes on itself, by Detach: with a read, since what was reported meanwhile
+// is not reported again, and with Rewatch if that was an end. On an error nothing has changed.
 func (l *Loop) Lend(fd int) (*Park, error) {
 	p := newPark(l, fd)
-	if err := l.parks.add(p, l.poll.rewatch); err != nil {
+	if err := l.parks.add(p, nil); err != nil {
 		return nil, fmt.Errorf("lending socket: %w", err)
 	}
 	return p, nil
+}
+
+// Notice tells a Park of Lend what its descriptor is ready for. Only the loop calls it.
+func (p *Park) Notice(r Ready) { p.signal(r) }
+
+// Keep makes a Park of Lend independent of the handler: the descriptor is not to come back.
+func (p *Park) Keep() error {
+	if err := p.loop.parks.keep(p); err != nil {
+		return fmt.Errorf("keeping socket: %w", err)
+	}
+	return nil
 }
 
 // Pair makes two connected sockets: an end for the loop, which watches it next, and one for a goroutine.
@@ -212,11 +224,18 @@ func (p *Park) Interrupt() {
 		unix.Shutdown(p.fd, unix.SHUT_RDWR) // ENOTCONN while connecting: the flag and the wake-up do it
 	}
 	p.mu.Unlock()
-	p.signal()
+	p.signal(Gone)
 }
 
-func (p *Park) signal() {
+// concerns is what each way waits for.
+var concerns = [2]Ready{reading: Readable | HangUp | Gone, writing: Writable | Gone}
+
+// signal wakes whoever waits for r. Nobody else: a wake-up that is not taken ends the next wait for nothing.
+func (p *Park) signal(r Ready) {
 	for i := range p.ways {
+		if r&concerns[i] == 0 {
+			continue
+		}
 		select {
 		case p.ways[i].wake <- struct{}{}:
 		default:
@@ -258,8 +277,8 @@ type parkTable struct {
 
 func (pt *parkTable) init(l *Loop) { pt.loop, pt.byKey = l, map[uint32]*Park{} }
 
-// add files p under a key that no Park of the near past had, so that a late event wakes nobody else's goroutine. It
-// watches under the lock: a loop that stops closes its poller only after interruptAll.
+// add files p under a key that no Park of the near past had, so that a late event wakes nobody else's goroutine. watch may
+// be nil. It watches under the lock: a loop that stops closes its poller only after interruptAll.
 func (pt *parkTable) add(p *Park, watch func(int, Token) error) error {
 	pt.mu.Lock()
 	defer pt.mu.Unlock()
@@ -273,11 +292,23 @@ func (pt *parkTable) add(p *Park, watch func(int, Token) error) error {
 		}
 	}
 	p.key = pt.last
-	if err := watch(p.fd, MakeToken(pt.kind, p.key, 0)); err != nil {
-		return err
+	if watch != nil {
+		if err := watch(p.fd, MakeToken(pt.kind, p.key, 0)); err != nil {
+			return err
+		}
 	}
 	pt.byKey[p.key] = p
 	return nil
+}
+
+// keep watches a lent descriptor under the key that it has.
+func (pt *parkTable) keep(p *Park) error {
+	pt.mu.Lock()
+	defer pt.mu.Unlock()
+	if pt.closed {
+		return os.ErrClosed
+	}
+	return pt.loop.poll.rewatch(p.fd, MakeToken(pt.kind, p.key, 0))
 }
 
 func (pt *parkTable) remove(key uint32) {
@@ -287,12 +318,12 @@ func (pt *parkTable) remove(key uint32) {
 }
 
 // Ready wakes the goroutine; it finds out by itself what has changed.
-func (pt *parkTable) Ready(t Token, _ Ready) {
+func (pt *parkTable) Ready(t Token, r Ready) {
 	pt.mu.Lock()
 	p := pt.byKey[t.Index()]
 	pt.mu.Unlock()
 	if p != nil {
-		p.signal()
+		p.signal(r)
 	}
 }
 

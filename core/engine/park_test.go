@@ -531,12 +531,16 @@ func TestParkReadsAndWritesAtOnce(t *testing.T) {
 	}
 }
 
-// A watched descriptor goes to a goroutine and back; what came meanwhile is reported again.
+// A watched descriptor goes to a goroutine, which its handler tells what it hears, and back or not.
 func TestLend(t *testing.T) {
 	r := newRig(t, Options{Loops: 1})
 	l := r.Loops()[0]
+	var p *Park // the loop's
 	readable := make(chan struct{}, 64)
 	k := l.Register(&script{ready: func(_ Token, what Ready) {
+		if p != nil {
+			p.Notice(what)
+		}
 		if what&Readable != 0 {
 			readable <- struct{}{}
 		}
@@ -545,7 +549,6 @@ func TestLend(t *testing.T) {
 	ours, peer := tcpPair(t)
 	defer unix.Close(peer)
 	l.engine.fds.opened(1)
-	var p *Park
 	on(t, l, func() {
 		check(t, l.Watch(ours, MakeToken(k, 1, 0)))
 		var err error
@@ -560,14 +563,51 @@ func TestLend(t *testing.T) {
 	}
 	check(t, writeAll(peer, []byte("more")))
 	check(t, p.WaitRead())
+	receive(t, "the handler to hear of it", readable)
+	on(t, l, func() { // both writes may have been one event
+		for len(readable) > 0 {
+			<-readable
+		}
+		check(t, l.Rewatch(p.Detach(), MakeToken(k, 1, 0)))
+	})
+	receive(t, "the loop to hear again of what is there", readable)
+	on(t, l, func() {
+		var err error
+		p, err = l.Lend(ours)
+		check(t, err)
+		check(t, p.Keep())
+	})
+	p.SetDeadline(time.Now().Add(patience))
+	if n, err := p.Read(buf); n != 4 || err != nil {
+		t.Fatalf("read %d: %v", n, err)
+	}
+	check(t, writeAll(peer, []byte("again")))
+	if n, err := p.Read(buf); n != 5 || err != nil {
+		t.Fatalf("read %d: %v", n, err)
+	}
+	on(t, l, func() {})
 	if len(readable) > 0 {
-		t.Error("the owner before heard of what came for the Park")
+		t.Error("the handler still hears of what the Park keeps")
 	}
-	on(t, l, func() { check(t, l.Rewatch(p.Detach(), MakeToken(k, 1, 0))) })
-	select {
-	case <-readable:
-	case <-time.After(patience):
-		t.Fatal("the loop heard nothing after the Park gave the descriptor back")
+	check(t, p.Close())
+}
+
+// A wait for input is not ended by room for output, which every connection has at first.
+func TestParkIsWokenByWhatItWaitsFor(t *testing.T) {
+	p := newPark(nil, -1)
+	for _, c := range []struct {
+		r             Ready
+		reads, writes int
+	}{{Writable, 0, 1}, {Readable, 1, 0}, {Readable | HangUp, 1, 0}, {Gone, 1, 1}, {Resumed, 0, 0}} {
+		p.signal(c.r)
+		p.signal(c.r)
+		if r, w := len(p.ways[reading].wake), len(p.ways[writing].wake); r != c.reads || w != c.writes {
+			t.Errorf("%v wakes %d readers and %d writers, want %d and %d", c.r, r, w, c.reads, c.writes)
+		}
+		for i := range p.ways {
+			if len(p.ways[i].wake) > 0 {
+				<-p.ways[i].wake
+			}
+		}
 	}
-	on(t, l, func() { l.Close(ours) })
 }

@@ -41,22 +41,24 @@ func newRetirer(l *Loop) *retirer {
 // its end, 64 KiB or 2 s, then it is closed. The loop owns fd from now on; rest is copied.
 func (l *Loop) Retire(fd int, rest []byte) {
 	r := l.retired
+	c := &retiree{fd: fd, rest: rest, deadline: l.now + retireDrain}
+	if r.advance(c) { // often so: the peer has left already
+		l.Close(fd)
+		return
+	}
+	c.rest = append([]byte(nil), c.rest...)
 	r.last++
 	for r.list[r.last] != nil || r.last == 0 {
 		r.last++
 	}
-	c := &retiree{fd: fd, deadline: l.now + retireDrain}
 	r.list[r.last] = c
 	t := MakeToken(r.kind, r.last, 0)
-	sent, err := send(fd, rest)
-	if err == nil && l.poll.rewatch(fd, t) == nil {
-		c.rest = append([]byte(nil), rest[sent:]...)
-		if c.timer = l.Arm(0, c.deadline, t); c.timer != 0 {
-			r.advance(t.Index(), c)
-			return
-		}
+	if l.poll.rewatch(fd, t) == nil {
+		c.timer = l.Arm(0, c.deadline, t)
 	}
-	r.close(t.Index(), c)
+	if c.timer == 0 {
+		r.close(t.Index(), c)
+	}
 }
 
 // send writes what the socket takes now. err is not EAGAIN.
@@ -78,8 +80,15 @@ func send(fd int, p []byte) (n int, err error) {
 
 // Ready goes on with what the socket allows.
 func (r *retirer) Ready(t Token, _ Ready) {
-	if c := r.list[t.Index()]; c != nil {
-		r.advance(t.Index(), c)
+	c := r.list[t.Index()]
+	if c == nil {
+		return
+	}
+	draining := !c.finished
+	if r.advance(c) {
+		r.close(t.Index(), c)
+	} else if draining && c.finished {
+		c.timer = r.loop.Arm(c.timer, c.deadline, t)
 	}
 }
 
@@ -104,7 +113,8 @@ func (r *retirer) Failed(t Token, _ any) {
 	}
 }
 
-func (r *retirer) advance(key uint32, c *retiree) {
+// advance does what the socket allows now, and reports whether that was the last of it: the socket is to be closed.
+func (r *retirer) advance(c *retiree) (over bool) {
 	if !c.finished {
 		n, err := send(c.fd, c.rest)
 		if n > 0 {
@@ -112,44 +122,35 @@ func (r *retirer) advance(key uint32, c *retiree) {
 		}
 		c.rest = c.rest[n:]
 		if err != nil {
-			r.close(key, c)
-			return
+			return true
 		}
 		if len(c.rest) > 0 {
-			r.discard(key, c)
-			return
+			return r.discard(c)
 		}
 		unix.Shutdown(c.fd, unix.SHUT_WR)
 		c.rest, c.finished, c.deadline = nil, true, r.loop.now+retireLinger
-		c.timer = r.loop.Arm(c.timer, c.deadline, MakeToken(r.kind, key, 0))
 	}
-	r.discard(key, c)
+	return r.discard(c)
 }
 
-// discard reads input away. While bytes are still owed an end of input does not end the socket: the peer may have shut
-// only its sending direction.
-func (r *retirer) discard(key uint32, c *retiree) {
+// discard reads input away and reports whether that has come to its end. While bytes are still owed an end of input does
+// not end the socket: the peer may have shut only its sending direction.
+func (r *retirer) discard(c *retiree) (over bool) {
 	for c.discarded < retireDiscard {
 		n, err := unix.Read(c.fd, r.loop.buf)
 		switch {
 		case err == unix.EINTR:
 			continue
 		case err == unix.EAGAIN:
-			return
+			return false
 		case err != nil:
-			r.close(key, c)
-			return
+			return true
 		case n == 0:
-			if c.finished {
-				r.close(key, c)
-			}
-			return
+			return c.finished
 		}
 		c.discarded += n
 	}
-	if c.finished {
-		r.close(key, c)
-	}
+	return c.finished
 }
 
 func (r *retirer) close(key uint32, c *retiree) {

@@ -10,6 +10,9 @@ import (
 	"time"
 )
 
+// every is how often lines are written at most: a storm of them in few system calls, a single one at once.
+const every = 10 * time.Millisecond
+
 // keepBytes is how large a drained buffer may stay; a storm's buffer goes back to the collector.
 const keepBytes = 64 << 10
 
@@ -21,6 +24,7 @@ type queue struct {
 	limit  int // bytes that may wait in pending
 	notice *notice
 	wake   chan struct{} // capacity 1
+	ending chan struct{} // closed by close
 	done   chan struct{} // closed when the writer goroutine has ended
 
 	dropped atomic.Uint64
@@ -32,7 +36,7 @@ type queue struct {
 }
 
 func newQueue(out io.Writer, limit int) *queue {
-	return &queue{out: out, limit: limit, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	return &queue{out: out, limit: limit, wake: make(chan struct{}, 1), ending: make(chan struct{}), done: make(chan struct{})}
 }
 
 // Write takes one formatted line, or drops it. It never fails: a logger has nobody to tell.
@@ -72,6 +76,7 @@ func (q *queue) close() {
 	q.closed = true
 	q.mu.Unlock()
 	if !closed {
+		close(q.ending)
 		select {
 		case q.wake <- struct{}{}:
 		default:
@@ -83,7 +88,13 @@ func (q *queue) close() {
 func (q *queue) write() {
 	defer close(q.done)
 	var spare []byte
+	pause := time.NewTimer(0)
+	defer pause.Stop()
 	for range q.wake {
+		select {
+		case <-pause.C:
+		case <-q.ending:
+		}
 		lines, closed := q.take(spare)
 		if len(lines) > 0 {
 			if _, err := q.out.Write(lines); err != nil {
@@ -97,6 +108,7 @@ func (q *queue) write() {
 		if spare = lines; cap(spare) > keepBytes {
 			spare = nil
 		}
+		pause.Reset(every)
 	}
 }
 

@@ -25,6 +25,7 @@ func TestPacedKick(t *testing.T) {
 	if !alive(r, late, "carol") {
 		t.Error("the session that began later was ended, too")
 	}
+	r.await("the others to be gone", func() bool { return r.proxy.sessions.Counts().Joined == 1 }) // clients see it first
 	r.kick("destination=legacy", 1)
 	r.ended(late)
 }

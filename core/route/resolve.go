@@ -79,33 +79,45 @@ func (r *Router) result(e entry) (Result, error) {
 // board finds the account's flight or starts one. The nil flight comes with an entry: the cache was filled meanwhile, or
 // no flight may start and an old answer has to do.
 func (r *Router) board(account string) (*flight, entry, error) {
+	f, start, e, err := r.find(account)
+	switch {
+	case start == nil:
+	case r.instant:
+		start()
+	default:
+		go start() // the look-up timeout ends it, Close ends it early and waits for it
+	}
+	return f, e, err
+}
+
+// find is board without starting: start is nil when there is nothing to start.
+func (r *Router) find(account string) (f *flight, start func(), e entry, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if f := r.flights[account]; f != nil {
-		return f, entry{}, nil
+		return f, nil, entry{}, nil
 	}
 	s := r.settings.Load()
 	if e, ok := r.fresh(s, account); ok {
-		return nil, e, nil
+		return nil, nil, e, nil
 	}
 	if r.closed || r.lookups.Load() >= s.maxLookups {
 		// Never the default destination: being busy says nothing about the account.
 		if e, ok := r.known(account); ok {
 			e.stale = true
-			return nil, e, nil
+			return nil, nil, e, nil
 		}
-		return nil, entry{}, fmt.Errorf("too many look-ups: %w", ErrUnavailable)
+		return nil, nil, entry{}, fmt.Errorf("too many look-ups: %w", ErrUnavailable)
 	}
-	f := &flight{done: make(chan struct{})}
+	f = &flight{done: make(chan struct{})}
 	account = strings.Clone(account) // the caller's may be a piece of something large
 	r.flights[account] = f
 	r.lookups.Add(1)
 	r.flying.Add(1)
-	go r.fly(s, account, f)
-	return f, entry{}, nil
+	return f, func() { r.fly(s, account, f) }, entry{}, nil
 }
 
-// fly asks the store and settles the flight. The look-up timeout ends it, Close ends it early and waits for it.
+// fly asks the store and settles the flight.
 func (r *Router) fly(s *settings, account string, f *flight) {
 	defer r.flying.Done()
 	r.stats.lookups.Add(1)
@@ -154,8 +166,11 @@ func (r *Router) call(ctx context.Context, s *settings, identifier string) (said
 			said = answer{kind: failed, err: fmt.Errorf("bug: store panicked: %v", p)}
 		}
 	}()
-	ctx, cancel := context.WithTimeout(ctx, s.lookupTimeout)
-	defer cancel()
+	if !r.instant {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, s.lookupTimeout)
+		defer cancel()
+	}
 	destination, found, err := r.store.Lookup(ctx, identifier)
 	switch {
 	case err != nil:

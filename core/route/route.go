@@ -45,6 +45,13 @@ type Watcher interface {
 	Watch(lost, back func())
 }
 
+// Instant is a Store whose Lookup neither blocks nor fails, since it has everything in memory. It is asked by whoever wants to
+// know, without a goroutine and a time-out.
+type Instant interface {
+	// Instant says that it is so.
+	Instant()
+}
+
 // BulkWriter is a Writer that can change many mappings at once.
 type BulkWriter interface {
 	Writer

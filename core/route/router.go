@@ -16,9 +16,11 @@ import (
 type Router struct {
 	// immutable after New
 	store Store
-	clock func() time.Duration
-	log   *slog.Logger
-	cache *otter.Cache[string, entry]
+	// instant: store is an Instant.
+	instant bool
+	clock   func() time.Duration
+	log     *slog.Logger
+	cache   *otter.Cache[string, entry]
 	// ctx is the parent of every store call; Close ends it.
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -59,6 +61,7 @@ func New(o Options) (*Router, error) {
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
 	}
+	_, r.instant = o.Store.(Instant)
 	r.settings.Store(s)
 	// Entries carry their own expiry, since they must outlive it as stale answers (SPEC 4.2); the cache only evicts.
 	r.cache, err = otter.New(&otter.Options[string, entry]{

@@ -9,10 +9,11 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"sync"
+	"syscall"
 	"time"
 
 	"github.com/valyala/bytebufferpool"
-	"golang.org/x/sys/unix"
 
 	"mailsplice/core/dial"
 	"mailsplice/core/engine"
@@ -26,12 +27,18 @@ import (
 // backendReadBytes is how much is read from a backend at once before the join, and so the most a tail may hold.
 const backendReadBytes = 8 << 10
 
+// backendRoom is what a login reads into.
+type backendRoom [backendReadBytes]byte
+
+var backendRooms = sync.Pool{New: func() any { return new(backendRoom) }}
+
 // backendLeg is the connection to a backend while a login uses it.
 type backendLeg struct {
 	park   *engine.Park               // nil: a ferry has it
 	stream *tlsx.Stream               // over park; nil: in the clear
 	suite  uint16                     // of the stream
 	tail   *bytebufferpool.ByteBuffer // read, not consumed; nil: nothing
+	raw    *bytebufferpool.ByteBuffer // read behind that, still sealed; nil: nothing
 }
 
 // sock is what the machine talks through.
@@ -58,6 +65,7 @@ func (g *backendLeg) close() {
 		g.park.Close()
 	}
 	release(&g.tail)
+	release(&g.raw)
 }
 
 // visit reaches the destination once and replays the login there. The error is a *Failure.
@@ -211,11 +219,11 @@ func (c *conversation) run() (*dialog.Verdict, error) {
 		Forward: c.forward(), Local: localAddr(c.g.park.FD())})
 	defer m.Release()
 	m.Tell(dialog.Event{Kind: dialog.Begin})
-	buf := buffers.Get()
-	defer release(&buf)
-	if cap(buf.B) < backendReadBytes {
-		buf.B = make([]byte, backendReadBytes)
-	}
+	room, used := backendRooms.Get().(*backendRoom), 0
+	defer func() {
+		clear(room[:used])
+		backendRooms.Put(room)
+	}()
 	for p := []byte(nil); ; {
 		v, err := c.act(m, p)
 		if err != nil {
@@ -226,9 +234,10 @@ func (c *conversation) run() (*dialog.Verdict, error) {
 			return v, nil
 		}
 		if len(p) == 0 {
-			if p, err = c.read(buf.B[:backendReadBytes]); err != nil {
+			if p, err = c.read(room[:]); err != nil {
 				return nil, err
 			}
+			used = max(used, len(p))
 		}
 		n := m.Feed(p)
 		p = p[n:]
@@ -237,14 +246,14 @@ func (c *conversation) run() (*dialog.Verdict, error) {
 
 // localAddr is our end of a connection; invalid if the kernel does not say.
 func localAddr(fd int) netip.Addr {
-	sa, err := unix.Getsockname(fd)
+	sa, err := syscall.Getsockname(fd)
 	if err != nil {
 		return netip.Addr{}
 	}
 	switch sa := sa.(type) {
-	case *unix.SockaddrInet4:
+	case *syscall.SockaddrInet4:
 		return netip.AddrFrom4(sa.Addr)
-	case *unix.SockaddrInet6:
+	case *syscall.SockaddrInet6:
 		return netip.AddrFrom16(sa.Addr).Unmap()
 	}
 	return netip.Addr{}

@@ -37,6 +37,7 @@ type handshake struct {
 	config *tlsx.ServerConfig
 	park   *engine.Park // owns the descriptor until Deliver
 	until  time.Time
+	seen   engine.Ready // meanwhile; the loop's
 
 	taken *tlsx.Taken
 	err   error
@@ -56,6 +57,12 @@ func (h *handshake) run() {
 	start := time.Now()
 	h.taken, h.err = h.config.Handshake(h.park, h.until)
 	s.o.Metrics.Phase(metrics.PhaseTLS, time.Since(start))
+}
+
+// noticed passes on what the loop hears of the descriptor.
+func (h *handshake) noticed(r engine.Ready) {
+	h.seen |= r
+	h.park.Notice(r)
 }
 
 // Drop closes the connection: its session has ended, or the loop has stopped.
@@ -112,7 +119,7 @@ func (b *lobby) shake(t engine.Token, rec *record) {
 	h.park = park
 	rec.phase = handshaking
 	b.talks.of(rec.talk).shake = h
-	if !b.s.launch(h.run) {
+	if !b.s.crew.start(h.run) {
 		b.s.handshakes.Add(-1)
 		h.err = errClosing
 		b.shaken(t, rec, h)
@@ -151,7 +158,15 @@ func (b *lobby) encrypted(t engine.Token, rec *record, tk *talk, h *handshake) e
 	if h.taken.Conn == nil {
 		tk.tls.leg = h.taken.Leg
 		h.taken.Leg.Wipe()
-		return b.loop.Rewatch(h.park.Detach(), t)
+		appendTo(&tk.tls.raw, h.taken.Ahead)
+		fd := h.park.Detach()
+		if h.seen&(engine.HangUp|engine.Gone) != 0 { // so that it is heard of again
+			return b.loop.Rewatch(fd, t)
+		}
+		return nil
+	}
+	if err := h.park.Keep(); err != nil {
+		return err
 	}
 	end, err := b.s.ferry(b.loop, h.taken.Conn, h.park)
 	if err != nil {
@@ -246,7 +261,7 @@ func (b *lobby) receiveRecord(t engine.Token, rec *record, tk *talk) (p []byte, 
 			return nil, false
 		case got.Kind == tlsrecord.NeedMore:
 			// One answer for however many KeyUpdates have come at once (RFC 8446 4.6.3), unless data has carried it.
-			if c.leg.Owes() && !b.write(t, rec, tk, nil) || !b.fill(t, rec, c) {
+			if c.leg.Owes() && !b.write(t, rec, tk, nil) || !b.fill(t, rec, c, got.Need) {
 				return nil, false
 			}
 			continue
@@ -275,17 +290,20 @@ func (c *clientTLS) unopened() []byte {
 	return pendingBytes(c.raw)
 }
 
-// fill reads more ciphertext behind a partial record.
-func (b *lobby) fill(t engine.Token, rec *record, c *clientTLS) bool {
+// rawBytes holds what clients say at once before they are logged in, nearly always. Longer records get as much as they need.
+const rawBytes = 1 << 10
+
+// fill reads more ciphertext behind a partial record, need bytes if they are there, and perhaps some of the next.
+func (b *lobby) fill(t engine.Token, rec *record, c *clientTLS, need int) bool {
 	fresh := c.raw == nil
 	if fresh {
 		c.raw = buffers.Get()
 	}
 	have := len(c.raw.B)
-	if cap(c.raw.B) < tlsrecord.MaxRecord {
-		c.raw.B = append(make([]byte, 0, tlsrecord.MaxRecord), c.raw.B...)
+	if room := max(have+need, rawBytes); cap(c.raw.B) < room {
+		c.raw.B = append(make([]byte, 0, room), c.raw.B...)
 	}
-	n, ok := b.read(t, rec, c.raw.B[have:tlsrecord.MaxRecord])
+	n, ok := b.read(t, rec, c.raw.B[have:min(cap(c.raw.B), tlsrecord.MaxRecord)])
 	if ok {
 		c.raw.B = c.raw.B[:have+n]
 	} else if fresh && c.raw != nil { // nil: the session has ended, and given everything back

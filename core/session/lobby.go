@@ -2,6 +2,7 @@ package session
 
 import (
 	"fmt"
+	"log/slog"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -50,6 +51,8 @@ func (b *lobby) Ready(t engine.Token, r engine.Ready) {
 		b.header(t, rec, r)
 	case awaiting:
 		b.hello(t, rec, r)
+	case handshaking:
+		tk.shake.noticed(r)
 	case preauth:
 		b.pump(t, rec, tk)
 	case loggingIn:
@@ -363,10 +366,13 @@ func (b *lobby) ended(tag uint64, r bridge.Report) {
 	ln, d := b.s.listener(rec.listener), b.s.home(rec.dest)
 	b.s.bytes[rec.protocol].In.Add(int(r.Counters.ToBackend))
 	b.s.bytes[rec.protocol].Out.Add(int(r.Counters.ToClient))
-	b.s.o.Log.Info("session ended", logx.Session, b.s.id(rec.number), logx.Listener, ln.Name, logx.Protocol, rec.protocol.String(),
-		logx.Client, rec.client.addrPort(), logx.Destination, d.name, logx.Account, b.s.policy.Load().Redactor.Account(b.s.registry.name(rec.ticket)),
-		logx.BytesIn, r.Counters.ToBackend, logx.BytesOut, r.Counters.ToClient,
-		logx.Duration, time.Duration(time.Now().UnixNano()-rec.since).Round(time.Millisecond), logx.Mode, rec.lane.String(), logx.Reason, r.Reason.String())
+	b.s.o.Log.LogAttrs(b.s.ctx, slog.LevelInfo, "session ended", slog.String(logx.Session, b.s.id(rec.number)),
+		slog.String(logx.Listener, ln.Name), slog.String(logx.Protocol, rec.protocol.String()),
+		slog.String(logx.Client, rec.client.addrPort().String()), slog.String(logx.Destination, d.name),
+		slog.String(logx.Account, b.s.policy.Load().Redactor.Account(b.s.registry.name(rec.ticket))),
+		slog.Uint64(logx.BytesIn, r.Counters.ToBackend), slog.Uint64(logx.BytesOut, r.Counters.ToClient),
+		slog.Duration(logx.Duration, time.Duration(time.Now().UnixNano()-rec.since).Round(time.Millisecond)),
+		slog.String(logx.Mode, rec.lane.String()), slog.String(logx.Reason, r.Reason.String()))
 	b.s.registry.leave(rec.ticket)
 	b.s.connections.Release(rec.hold)
 	b.slab.Free(t.Index())

@@ -112,21 +112,10 @@ func (b *lobby) begin(t engine.Token, rec *record, tk *talk, l *dialog.Login) bo
 		a.report(&outcome{verdict: v, err: err, phase: PhaseResolve})
 		return b.decided(t, rec, tk, v)
 	}
-	if !b.s.launch(a.run) {
+	if !b.s.crew.start(a.run) {
 		return b.decided(t, rec, tk, unavailable)
 	}
 	return false
-}
-
-// launch starts the goroutine of a login or a handshake, which ends by posting to a loop, unless Close has been called.
-func (s *Sessions) launch(run func()) bool {
-	s.launching.Lock()
-	defer s.launching.Unlock()
-	if s.ctx.Err() != nil {
-		return false
-	}
-	s.goroutines.Go(run)
-	return true
 }
 
 // believe takes the client's address from a trusted peer (SPEC 3).

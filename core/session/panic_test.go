@@ -166,7 +166,7 @@ func closed(c <-chan struct{}) bool {
 func TestNoLoginBehindClose(t *testing.T) {
 	r := newRig(t, speaker(), mailfake.Options{})
 	r.close()
-	if r.sessions.launch((&attempt{lobby: r.sessions.lobbies[0], ctx: context.Background()}).run) {
+	if r.sessions.crew.start((&attempt{lobby: r.sessions.lobbies[0], ctx: context.Background()}).run) {
 		t.Error("a login was started")
 	}
 }

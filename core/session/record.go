@@ -98,12 +98,12 @@ func appendTo(b **bytebufferpool.ByteBuffer, p []byte) {
 	(*b).B = append((*b).B, p...)
 }
 
-// release zeroes a buffer and gives it back: it may have held credentials.
+// release zeroes a buffer and gives it back: it may have held credentials. Whoever shortens one zeroes what is behind.
 func release(b **bytebufferpool.ByteBuffer) {
 	if *b == nil {
 		return
 	}
-	clear((*b).B[:cap((*b).B)])
+	clear((*b).B)
 	buffers.Put(*b)
 	*b = nil
 }

@@ -82,9 +82,8 @@ type Sessions struct {
 	cancel      context.CancelFunc
 	movers      mover
 
-	goroutines sync.WaitGroup // of logins and handshakes
-	ferries    sync.WaitGroup // of lane conn; they end with their sessions
-	launching  sync.Mutex     // held while a goroutine starts, so that Close waits for every one
+	crew    crew           // does logins and handshakes, which end by posting to a loop
+	ferries sync.WaitGroup // of lane conn; they end with their sessions
 
 	applying sync.Mutex // held by Apply
 	policy   atomic.Pointer[policy]
@@ -251,10 +250,8 @@ func (s *Sessions) Close() {
 	for _, b := range s.lobbies {
 		b.loop.Do(b.drain)
 	}
-	s.launching.Lock()
 	s.cancel()
-	s.launching.Unlock()
-	s.goroutines.Wait()
+	s.crew.close()
 	s.movers.wait()
 }
 

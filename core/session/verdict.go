@@ -1,6 +1,7 @@
 package session
 
 import (
+	"context"
 	"log/slog"
 	"time"
 
@@ -71,7 +72,7 @@ func (b *lobby) decide(t engine.Token, rec *record, m *decision) {
 	accepted := out.verdict.Outcome == dialog.Accepted
 	if accepted && !b.s.registry.join(a.ticket, out.gen, out.dest.index) {
 		out.close()
-		if a.rounds < maxRounds && b.s.launch(a.run) {
+		if a.rounds < maxRounds && b.s.crew.start(a.run) {
 			return
 		}
 		out.verdict, accepted = unavailable, false
@@ -167,7 +168,6 @@ func (b *lobby) join(t engine.Token, rec *record, tk *talk, out *outcome) {
 	}
 	rec.suites[1] = out.sock.suite
 	appendTo(&answer, pendingBytes(out.sock.tail))
-	out.close()
 	b.bridged(t, rec, tk, out.dest, bridge.Join{Client: tk.clientEnd(rec), Backend: backend, ToClient: pendingBytes(answer)})
 }
 
@@ -206,14 +206,15 @@ func (tk *talk) clientEnd(rec *record) bridge.Leg {
 	}
 }
 
-// backendEnd is the backend's leg for the bridge. g keeps its tail only; on an error everything.
+// backendEnd is the backend's leg for the bridge. g keeps what was read only; on an error everything.
 func (b *lobby) backendEnd(g *backendLeg) (bridge.Leg, error) {
 	if g.stream == nil {
 		return bridge.Leg{FD: g.park.Detach(), Lane: bridge.LanePlain}, nil
 	}
+	appendTo(&g.raw, g.stream.Unopened())
 	leg, conn := g.stream.Detach()
 	if conn == nil {
-		return bridge.Leg{FD: g.park.Detach(), Lane: bridge.LaneRecord, TLS: &leg}, nil
+		return bridge.Leg{FD: g.park.Detach(), Lane: bridge.LaneRecord, TLS: &leg, Raw: pendingBytes(g.raw)}, nil
 	}
 	end, err := b.s.ferry(b.loop, conn, g.park)
 	if err != nil {
@@ -230,19 +231,25 @@ func (b *lobby) backendEnd(g *backendLeg) (bridge.Leg, error) {
 // canceled is report for a login whose client left or was ended before the verdict.
 func (a *attempt) canceled(reason string) {
 	a.listener.logins.Count(metrics.Canceled)
-	a.lobby.s.o.Log.Info(a.listener.Protocol.deed()+metrics.Canceled.String(), append(a.facts(""), logx.Reason, reason)...)
+	a.log(metrics.Canceled, append(a.facts(""), slog.String(logx.Reason, reason)))
 }
 
 // facts are the keys of SPEC 10 in every line about a login's result.
-func (a *attempt) facts(destination string) []any {
+func (a *attempt) facts(destination string) []slog.Attr {
 	s := a.lobby.s
-	return []any{logx.Session, s.id(a.number), logx.Listener, a.listener.Name, logx.Protocol, a.listener.Protocol.String(),
-		logx.Client, a.client, logx.Destination, destination, logx.Account, s.policy.Load().Redactor.Account(a.account.Registry)}
+	line := make([]slog.Attr, 0, 9)
+	return append(line, slog.String(logx.Session, s.id(a.number)), slog.String(logx.Listener, a.listener.Name),
+		slog.String(logx.Protocol, a.listener.Protocol.String()), slog.String(logx.Client, a.client.String()),
+		slog.String(logx.Destination, destination), slog.String(logx.Account, s.policy.Load().Redactor.Account(a.account.Registry)))
+}
+
+// log writes the line about a login's result.
+func (a *attempt) log(result metrics.Result, line []slog.Attr) {
+	a.lobby.s.o.Log.LogAttrs(context.Background(), slog.LevelInfo, a.listener.Protocol.deed()+result.String(), line...)
 }
 
 // report counts and logs the result of a login: one line each (SPEC 10).
 func (a *attempt) report(out *outcome) {
-	s := a.lobby.s
 	name, counter, result := "", a.listener.logins, metrics.Unavailable
 	if out.dest != nil {
 		name, counter = out.dest.name, out.dest.logins[a.listener.Protocol].Load()
@@ -254,11 +261,11 @@ func (a *attempt) report(out *outcome) {
 		result = metrics.Refused
 	}
 	counter.Count(result)
-	line := append(a.facts(name), logx.Reason, reason(out))
+	line := append(a.facts(name), slog.String(logx.Reason, reason(out)))
 	if out.err != nil {
-		line = append(line, logx.Phase, string(out.phase), logx.Err, out.err)
+		line = append(line, slog.String(logx.Phase, string(out.phase)), slog.Any(logx.Err, out.err))
 	}
-	s.o.Log.Info(a.listener.Protocol.deed()+result.String(), line...)
+	a.log(result, line)
 	if out.verdict.ForwardingIgnored && out.dest != nil {
 		a.ignored(out.dest, out.verdict.Outcome)
 	}

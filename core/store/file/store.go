@@ -67,6 +67,9 @@ func (s *Store) Lookup(_ context.Context, identifier string) (destination string
 	return destination, found, nil
 }
 
+// Instant says that Lookup neither blocks nor fails (route.Instant).
+func (s *Store) Instant() {}
+
 // All calls yield with every mapping, as they are now, in the order of identifiers, and ends with its error.
 func (s *Store) All(ctx context.Context, yield func(identifier, destination string) error) error {
 	t := s.mappings.Load()
