@@ -95,6 +95,7 @@ func New(l *engine.Loop, o Options) *Bridge {
 	b := &Bridge{loop: l, o: o, records: engine.NewSlab[state](), sealed: engine.NewSlab[record.Leg](),
 		pipes: &pipes{loop: l, shared: o.Pipes}, spliceAfter: spliceAfter}
 	b.stashes = newStashes(o.Stash, b.pipes)
+	b.keys.init(l)
 	for i := range b.kinds {
 		b.kinds[i] = l.Register(&watcher{b, i})
 	}
@@ -251,7 +252,7 @@ func (b *Bridge) Close() error {
 			b.loop.Close(int(r.legs[i].fd))
 		}
 	})
-	b.keys = keyring{}
+	b.keys.clear()
 	b.pipes.close()
 	if err := errors.Join(b.records.Close(), b.sealed.Close()); err != nil {
 		return fmt.Errorf("closing the bridge of loop %d: %w", b.loop.ID(), err)

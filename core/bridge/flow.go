@@ -85,7 +85,7 @@ func (b *Bridge) pull(x session, i int) (spent int, more bool) {
 func (b *Bridge) pullPlain(x session, i int) (spent int, more bool) {
 	from := &x.legs[i]
 	buf := b.loop.Buffer()[:b.readSize(&x.legs[1-i])]
-	n, err := unix.Read(int(from.fd), buf)
+	n, err := receive(int(from.fd), buf)
 	switch {
 	case err == unix.EINTR:
 		return 0, true
@@ -184,7 +184,7 @@ func (b *Bridge) flushed(x session, i int) {
 // (epoll(7)). err is not EAGAIN.
 func send(fd int, p []byte) (int, error) {
 	for {
-		n, err := unix.SendmsgN(fd, p, nil, nil, unix.MSG_NOSIGNAL)
+		n, err := write(fd, p)
 		switch err {
 		case nil:
 			return n, nil

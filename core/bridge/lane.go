@@ -49,26 +49,3 @@ type Leg struct {
 	// Raw is what was read from a leg of LaneRecord and not opened yet, at most record.MaxRecord bytes. Join copies it.
 	Raw []byte
 }
-
-// keyringSlots is how many legs' expanded keys a loop keeps, 2.7 KB each (record.Keys). Legs beyond it share slots: they
-// expand their keys anew when they take turns, which costs them half a microsecond, and never fail.
-const keyringSlots = 256
-
-// keyring holds the expanded keys of the legs that were busy last. Its size does not depend on the number of sessions.
-type keyring [keyringSlots]*record.Keys
-
-// of is where the keys of sealed leg h belong. What another leg has left there is recognised as foreign by record.Keys.
-func (k *keyring) of(h uint32) *record.Keys {
-	slot := &k[h%keyringSlots]
-	if *slot == nil {
-		*slot = new(record.Keys)
-	}
-	return *slot
-}
-
-// forget drops what a leg that has ended may have left.
-func (k *keyring) forget(h uint32) {
-	if slot := k[h%keyringSlots]; slot != nil {
-		slot.Drop()
-	}
-}

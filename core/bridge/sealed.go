@@ -75,7 +75,7 @@ func (b *Bridge) pullRecords(x session, i int) (spent int, more bool) {
 		return have, true
 	}
 	limit := b.cipherRead(from, kept)
-	n, err := unix.Read(int(from.fd), buf[have:limit])
+	n, err := receive(int(from.fd), buf[have:limit])
 	switch {
 	case err == unix.EINTR:
 		return 0, true

@@ -463,9 +463,11 @@ func TestImportOfBadKeys(t *testing.T) {
 // TestKeyringIsShared: more legs than slots take turns and stay apart.
 func TestKeyringIsShared(t *testing.T) {
 	r := newRig(t, rigOptions{})
+	const slots = 16
+	r.on(0, func(b *Bridge) { b.keys.slots = b.keys.slots[:slots] })
 	var all []*sealedPeer
 	var far []*peer
-	for range keyringSlots + 20 {
+	for range slots + 20 {
 		c, b := r.sealedPeer(t, client), r.unix()
 		r.joinLegs(0, c.peer, b, Join{})
 		all, far = append(all, c), append(far, b)
@@ -476,6 +478,37 @@ func TestKeyringIsShared(t *testing.T) {
 			c.send(c.seal(text))
 			wantNext(t, far[i], text)
 		}
+	}
+}
+
+// TestKeyringRests: keys that nobody uses for two rounds are dropped, and made again when they are needed.
+func TestKeyringRests(t *testing.T) {
+	r := newRig(t, rigOptions{})
+	c, b := r.sealedPeer(t, client), r.unix()
+	r.joinLegs(0, c.peer, b, Join{})
+	kept := func(b *Bridge) (n int) {
+		for _, s := range b.keys.slots {
+			if s.keys != nil {
+				n++
+			}
+		}
+		return n
+	}
+	for _, text := range []string{"busy", "again"} {
+		c.send(c.seal(text))
+		wantNext(t, b, text)
+		r.on(0, func(b *Bridge) {
+			if kept(b) != 1 || b.keys.timer == 0 {
+				t.Errorf("%s: got %d keys, timer %d; want one and a timer", text, kept(b), b.keys.timer)
+			}
+			if next := b.keys.Due(b.keys.token); next <= b.loop.Now() || kept(b) != 1 {
+				t.Errorf("%s, first round: got %d keys, next round at %d", text, kept(b), next)
+			}
+			b.loop.Disarm(b.keys.timer)
+			if next := b.keys.Due(b.keys.token); next != 0 || kept(b) != 0 || b.keys.timer != 0 {
+				t.Errorf("%s, second round: got %d keys, next round at %d", text, kept(b), next)
+			}
+		})
 	}
 }
 

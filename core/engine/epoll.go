@@ -27,8 +27,9 @@ type poller interface {
 	watchAccept(fd int, t Token) error // level-triggered, input only
 	unwatch(fd int) error
 	// wait sleeps until there is an event, until wake is called or was called since the last wait, or until a time of the
-	// loop's clock; it may return early. 0 does not sleep, forever has no end.
-	wait(buf []event, until int64) (int, error)
+	// loop's clock; it may return early. 0 does not sleep, forever has no end. company says that goroutines are at work
+	// beside the loops.
+	wait(buf []event, until int64, company bool) (int, error)
 	wake() // any goroutine may call it
 	close() error
 }
@@ -39,49 +40,89 @@ const forever = math.MaxInt64
 // edge is what every session socket is watched for. RDHUP is asked for so that an end is seen while reading is paused.
 const edge = unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET
 
-// epoll implements poller by epoll(7). epoll_ctl(2) may be called from any goroutine.
+// epoll implements poller by epoll(7). epoll_ctl(2) may be called from any goroutine. There are two ways to sleep.
 //
-// A loop's goroutine sleeps on Go's poller, in which the epoll descriptor itself lies: epoll descriptors can be watched like
-// any other. A goroutine in a blocking epoll_wait(2) would keep a thread and a processor of the scheduler (GOMAXPROCS)
-// until the runtime's monitor takes it away, and each event, each message and each answer would change threads. This way
-// the goroutine that a loop wakes runs next on the same thread, and so does the loop when it is woken. Measured: 15 % of a
-// login's CPU (docs/benchmarks.md).
+// In company, the loop's goroutine sleeps on Go's poller, where an epoll lies that holds the loop's own: epoll descriptors
+// can be watched like any other. A goroutine in a blocking epoll_wait(2) would keep a thread and a processor of the
+// scheduler (GOMAXPROCS) until the runtime's monitor takes it away, and each event, each message and each answer would
+// change threads. This way the goroutine that a loop wakes runs next on the same thread, and so does the loop when it is
+// woken: 15 % of a login's CPU. Alone, it sleeps in epoll_wait(2), which is a fifth of the system calls for events: 25 % of a
+// round trip's CPU (docs/benchmarks.md).
 type epoll struct {
-	fd   int
-	buf  [256]unix.EpollEvent
-	file *os.File // of fd, for its place in Go's poller
-	conn syscall.RawConn
+	fd      int
+	bell    int // eventfd(2) in it, which ends an epoll_wait(2). It is never read: each write is an edge of its own
+	buf     [256]unix.EpollEvent
+	outer   *os.File // epoll for fd, in Go's poller
+	outerFD int
+	conn    syscall.RawConn // of outer
 
 	// owned by the loop
-	end  int64 // the deadline that file has, in the loop's time; 0: none, or one in the past
-	look func(uintptr) bool
-	room int // argument of look
-	n    int // results of look
-	err  error
+	nested  bool            // fd is in outer
+	nesting unix.EpollEvent // how; here since what epoll_ctl(2) is given escapes
+	end     int64           // the deadline that outer has, in the loop's time; 0: none, or one in the past
+	look    func(uintptr) bool
+	room    int // argument of look
+	n       int // results of look
+	err     error
 
 	woken atomic.Bool // by wake, since the last wait
+	alone atomic.Bool // the present or last sleep is in epoll_wait(2)
 }
 
-func newEpoll() (*epoll, error) {
+func newEpoll() (_ *epoll, err error) {
+	p := &epoll{fd: -1, bell: -1, nesting: unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET}}
+	p.look = p.found // once: a function made for each sleep would be garbage
+	defer func() {
+		if err != nil {
+			p.close()
+		}
+	}()
+	if p.fd, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("creating epoll: %w", err)
+	}
+	if p.bell, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+		return nil, fmt.Errorf("creating eventfd: %w", err)
+	}
+	if err := p.ctl(unix.EPOLL_CTL_ADD, p.bell, unix.EPOLLIN|unix.EPOLLET, 0); err != nil {
+		return nil, fmt.Errorf("watching eventfd: %w", err)
+	}
+	return p, p.open()
+}
+
+// open makes the outer epoll.
+func (p *epoll) open() error {
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
-		return nil, fmt.Errorf("creating epoll: %w", err)
+		return fmt.Errorf("creating outer epoll: %w", err)
 	}
 	if err := unix.SetNonblock(fd, true); err != nil { // what makes os.NewFile put it into Go's poller
 		unix.Close(fd)
-		return nil, fmt.Errorf("creating epoll: %w", err)
+		return fmt.Errorf("creating outer epoll: %w", err)
 	}
-	p := &epoll{fd: fd, file: os.NewFile(uintptr(fd), "epoll")}
-	if err := p.file.SetReadDeadline(time.Time{}); err != nil { // it is not there
-		p.file.Close()
-		return nil, fmt.Errorf("watching epoll: %w", err)
+	p.outer, p.outerFD = os.NewFile(uintptr(fd), "epoll"), fd
+	if err := p.outer.SetReadDeadline(time.Time{}); err != nil { // it is not there
+		return fmt.Errorf("watching outer epoll: %w", err)
 	}
-	if p.conn, err = p.file.SyscallConn(); err != nil {
-		p.file.Close()
-		return nil, fmt.Errorf("watching epoll: %w", err)
+	if p.conn, err = p.outer.SyscallConn(); err != nil {
+		return fmt.Errorf("watching outer epoll: %w", err)
 	}
-	p.look = p.found // once: a function made for each sleep would be garbage
-	return p, nil
+	return nil
+}
+
+// nest puts the epoll into the outer one, or takes it out.
+func (p *epoll) nest(in bool) error {
+	if p.nested == in {
+		return nil
+	}
+	op := unix.EPOLL_CTL_DEL
+	if in {
+		op = unix.EPOLL_CTL_ADD
+	}
+	if err := unix.EpollCtl(p.outerFD, op, p.fd, &p.nesting); err != nil {
+		return err
+	}
+	p.nested = in
+	return nil
 }
 
 func (p *epoll) ctl(op, fd int, events uint32, t Token) error {
@@ -92,18 +133,32 @@ func (p *epoll) ctl(op, fd int, events uint32, t Token) error {
 func (p *epoll) watch(fd int, t Token) error   { return p.ctl(unix.EPOLL_CTL_ADD, fd, edge, t) }
 func (p *epoll) rewatch(fd int, t Token) error { return p.ctl(unix.EPOLL_CTL_MOD, fd, edge, t) }
 func (p *epoll) unwatch(fd int) error          { return p.ctl(unix.EPOLL_CTL_DEL, fd, 0, 0) }
-func (p *epoll) close() error                  { return p.file.Close() }
+
+func (p *epoll) close() (err error) {
+	for _, fd := range []int{p.fd, p.bell} {
+		if fd >= 0 {
+			err = errors.Join(err, unix.Close(fd))
+		}
+	}
+	if p.outer != nil {
+		err = errors.Join(err, p.outer.Close())
+	}
+	return err
+}
 
 func (p *epoll) watchAccept(fd int, t Token) error {
 	return p.ctl(unix.EPOLL_CTL_ADD, fd, unix.EPOLLIN, t)
 }
 
-func (p *epoll) wait(buf []event, until int64) (n int, err error) {
+func (p *epoll) wait(buf []event, until int64, company bool) (n int, err error) {
 	room := min(len(buf), len(p.buf))
-	if until == 0 {
+	switch {
+	case until == 0:
 		n, err = p.poll(room)
-	} else {
+	case company:
 		n, err = p.sleep(room, until)
+	default:
+		n, err = p.sleepAlone(room, until)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("waiting for events: %w", err)
@@ -126,8 +181,38 @@ func (p *epoll) poll(room int) (int, error) {
 	return 0, errno
 }
 
-// sleep waits on Go's poller. The deadline is set before woken is looked at: a wake that comes later moves it.
+// sleepAlone waits in epoll_wait(2). alone is set before woken is looked at: a wake that comes later rings the bell.
+func (p *epoll) sleepAlone(room int, until int64) (int, error) {
+	if err := p.nest(false); err != nil {
+		return 0, err
+	}
+	p.alone.Store(true)
+	if p.woken.Swap(false) {
+		return p.poll(room)
+	}
+	n, err := unix.EpollWait(p.fd, p.buf[:room], millis(until))
+	p.woken.Store(false)
+	if err == unix.EINTR {
+		return 0, nil
+	}
+	return n, err
+}
+
+// millis is the time until then as epoll_wait(2) wants it, rounded up.
+func millis(until int64) int {
+	if until == forever {
+		return -1
+	}
+	return int(max(until-monotonic(), 0)/1e6) + 1
+}
+
+// sleep waits on Go's poller. The deadline is set, and alone is reset, before woken is looked at: a wake that comes later
+// moves the deadline.
 func (p *epoll) sleep(room int, until int64) (n int, err error) {
+	if err := p.nest(true); err != nil {
+		return 0, err
+	}
+	p.alone.Store(false)
 	p.endBy(until)
 	if p.woken.Swap(false) {
 		p.end = 0
@@ -160,19 +245,33 @@ func (p *epoll) endBy(until int64) {
 	}
 	if until == forever {
 		p.end = forever
-		p.file.SetReadDeadline(time.Time{})
+		p.outer.SetReadDeadline(time.Time{})
 		return
 	}
 	p.end = until
-	p.file.SetReadDeadline(time.Now().Add(time.Duration(until - now)))
+	p.outer.SetReadDeadline(time.Now().Add(time.Duration(until - now)))
 }
 
 // longAgo is a deadline that has passed: setting it makes the sleeping goroutine ready without a system call.
 var longAgo = time.Unix(1, 0)
 
 func (p *epoll) wake() {
-	if !p.woken.Swap(true) {
-		p.file.SetReadDeadline(longAgo)
+	switch {
+	case p.woken.Swap(true):
+	case p.alone.Load():
+		p.ring()
+	default:
+		p.outer.SetReadDeadline(longAgo)
+	}
+}
+
+// ring ends an epoll_wait(2), the present one or the next.
+func (p *epoll) ring() {
+	one := [8]byte{1}
+	for {
+		if _, err := unix.Write(p.bell, one[:]); err != unix.EINTR {
+			return // its counter has room for 2^64-2 of them (eventfd(2))
+		}
 	}
 }
 

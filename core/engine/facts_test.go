@@ -16,7 +16,7 @@ import (
 func poll(t *testing.T, p *epoll) []event {
 	t.Helper()
 	buf := make([]event, 16)
-	return buf[:must(p.wait(buf, 0))]
+	return buf[:must(p.wait(buf, 0, true))]
 }
 
 func newPoller(t *testing.T) *epoll {
@@ -115,7 +115,7 @@ func TestFactEpollSleepsOnGosPoller(t *testing.T) {
 		got := make(chan []event, 1)
 		go func() { // ends with the event below
 			buf := make([]event, 16)
-			n, _ := p.wait(buf, forever)
+			n, _ := p.wait(buf, forever, true)
 			got <- buf[:n]
 		}()
 		check(t, writeAll(b, []byte("unread")))
@@ -123,42 +123,6 @@ func TestFactEpollSleepsOnGosPoller(t *testing.T) {
 			t.Errorf("round %d: got %v, want input", round, events)
 		}
 	}
-}
-
-// wake ends the sleep that is and the one that comes next, and a deadline that has passed ends one, too. Neither costs the
-// sleep after it.
-func TestPollerWakesAndTimesOut(t *testing.T) {
-	p := newPoller(t)
-	woken := make(chan error, 1)
-	sleep := func(until int64) { // ends with the wake below
-		_, err := p.wait(make([]event, 1), until)
-		woken <- err
-	}
-	for _, c := range []struct {
-		name string
-		do   func()
-	}{
-		{"before", func() { p.wake(); go sleep(forever) }},
-		{"meanwhile", func() { go sleep(forever); p.wake() }},
-		{"twice", func() { p.wake(); p.wake(); go sleep(forever) }},
-		{"deadline", func() { go sleep(monotonic() + 1e6) }},
-		{"deadline passed", func() { go sleep(1) }},
-		{"deadline behind one", func() { go sleep(monotonic() + 2e6) }},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			c.do()
-			check(t, receive(t, "the end of the sleep", woken))
-		})
-	}
-	a, b := streamPair(t)
-	defer closeAll(a, b)
-	check(t, p.watch(a, 1))
-	eventually(t, "an event comes behind them all", func() bool {
-		buf := make([]event, 1)
-		n, err := p.wait(buf, forever)
-		check(t, err)
-		return n == 1
-	})
 }
 
 // close(2) frees the number, and open(2) and socket(2) give out the lowest free one: it is reused at once. Whoever still
@@ -350,7 +314,7 @@ func TestFactExclusiveWakesEveryLoop(t *testing.T) {
 				p := newPoller(t)
 				check(t, p.ctl(unix.EPOLL_CTL_ADD, ln, unix.EPOLLIN|exclusive, 1))
 				go func() { // ends with the newcomer
-					_, err := p.wait(make([]event, 1), forever)
+					_, err := p.wait(make([]event, 1), forever, true)
 					woken <- err
 				}()
 			}

@@ -181,7 +181,7 @@ func (l *Loop) run() {
 	defer close(l.done)
 	events := make([]event, 256)
 	for !l.stop.Load() {
-		n, err := l.poll.wait(events, l.until())
+		n, err := l.poll.wait(events, l.until(), l.engine.parked.Load() > 0)
 		if err != nil {
 			panic("bug: " + err.Error()) // EBADF or EINVAL: the poller itself is broken
 		}

@@ -298,6 +298,7 @@ func (pt *parkTable) add(p *Park, watch func(int, Token) error) error {
 		}
 	}
 	pt.byKey[p.key] = p
+	pt.loop.engine.parked.Add(1)
 	return nil
 }
 
@@ -313,7 +314,10 @@ func (pt *parkTable) keep(p *Park) error {
 
 func (pt *parkTable) remove(key uint32) {
 	pt.mu.Lock()
-	delete(pt.byKey, key)
+	if _, there := pt.byKey[key]; there {
+		delete(pt.byKey, key)
+		pt.loop.engine.parked.Add(-1)
+	}
 	pt.mu.Unlock()
 }
 
