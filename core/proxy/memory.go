@@ -30,6 +30,8 @@ func LimitMemory() {
 // counts it. Sessions live outside the heap: without it some 4 MB are alive in a process with 10,000 of them, a
 // login leaves 100 KB behind, nearly all of it by crypto/tls, and every fortieth login is a collection (measured: 15 % of a
 // login's CPU; docs/benchmarks.md).
+//
+//lint:ignore U1000 it only has to be there
 var ballast []byte
 
 // maxBallast adds twice of it to the size at which a small heap is collected. More gains nothing: garbage falls out of the CPU's
