@@ -60,7 +60,7 @@ func TestJoinedAreNotPreauth(t *testing.T) {
 
 // The deadline is absolute, not per byte (SECURITY 19).
 func TestPreauthTimeout(t *testing.T) {
-	r := newRig(t, stage{listener: `preauth_timeout = "300ms"`})
+	r := newRig(t, stage{listener: `preauth_timeout = "1s"`})
 	parts := []string{"", "x", "a NOOP\r\n"}
 	var clients []*mailfake.Client
 	var going []chan struct{}
@@ -95,7 +95,7 @@ func dribble(c *mailfake.Client, part string, gone chan<- struct{}) {
 // The deadline stands still during a login, and starts again at a refusal (SPEC 2.3).
 func TestPreauthTimeoutRests(t *testing.T) {
 	g := newGate()
-	r := newRig(t, stage{listener: `preauth_timeout = "300ms"`, onLegacy: mailfake.Options{Hooks: g.hooks()}})
+	r := newRig(t, stage{listener: `preauth_timeout = "1s"`, onLegacy: mailfake.Options{Hooks: g.hooks()}})
 	slow := r.dial()
 	slow.Send("a LOGIN alice " + wrong)
 	r.awaitClosed("the login", g.reached)
