@@ -26,6 +26,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mailsplice/core/engine"
+	"mailsplice/tlsx/ktls"
 	"mailsplice/tlsx/record"
 )
 
@@ -61,8 +62,32 @@ type rigOptions struct {
 	wary             bool    // splices as outside of tests: when full buffers move
 }
 
-func (o *rigOptions) splice() bool {
-	return o.lanes[client] == LaneSplice || o.lanes[backend] == LaneSplice
+func (o *rigOptions) has(lane Lane) bool { return o.lanes[client] == lane || o.lanes[backend] == lane }
+
+// splice tells that all that can be spliced is.
+func (o *rigOptions) splice() bool { return o.has(LaneSplice) || o.has(LaneKTLS) }
+
+// kernel is what the kernel that the tests run on can do; nil: nothing. With MAILSPLICE_KTLS=1, which make test-ktls sets in
+// its virtual machines, it must be all; elsewhere the tests that need it say so.
+var kernel = sync.OnceValue(func() *ktls.Support {
+	s := ktls.Probe()
+	if missing := s.Missing(); len(missing) > 0 && emulated {
+		panic(fmt.Sprint("this kernel cannot: ", missing))
+	} else if len(missing) > 0 {
+		return nil
+	}
+	return s
+})
+
+// emulated says that the tests run on an emulated CPU, a tenth as fast: what needs no kernel TLS is cut short there.
+var emulated = os.Getenv("MAILSPLICE_KTLS") == "1"
+
+// inKernelOnly tells whether the test can run.
+func inKernelOnly(t testing.TB) bool {
+	if kernel() == nil {
+		t.Log("NOT RUN HERE: this kernel has no TLS (or not all of it); make test-ktls runs it in kernels that have")
+	}
+	return kernel() != nil
 }
 
 // mostStash is what one direction of a session pins at most: one move, or one buffer and a partial record.
@@ -76,7 +101,14 @@ func (o *rigOptions) mostStash() int64 {
 // overLanes runs a test over every pair of lanes, each other's oracle (DESIGN 3.11). The rig asserts at its end that the
 // sessions were in the lanes they were meant for.
 func overLanes(t *testing.T, test func(t *testing.T, o rigOptions)) {
-	for _, pair := range [][2]Lane{{LanePlain, LanePlain}, {LaneSplice, LaneSplice}, {LanePlain, LaneRecord}, {LaneRecord, LanePlain}, {LaneRecord, LaneRecord}} {
+	pairs := [][2]Lane{{LanePlain, LanePlain}, {LaneSplice, LaneSplice}, {LaneRecord, LaneRecord}}
+	if inKernelOnly(t) {
+		pairs = append(pairs, [][2]Lane{{LaneKTLS, LaneKTLS}, {LaneKTLS, LaneSplice}, {LaneSplice, LaneKTLS}}...)
+	}
+	if !emulated {
+		pairs = append(pairs, [][2]Lane{{LanePlain, LaneRecord}, {LaneRecord, LanePlain}}...)
+	}
+	for _, pair := range pairs {
 		t.Run(pair[client].String()+" "+pair[backend].String(), func(t *testing.T) { test(t, rigOptions{lanes: pair}) })
 	}
 }
@@ -85,6 +117,14 @@ func overLanes(t *testing.T, test func(t *testing.T, o rigOptions)) {
 func overPlain(t *testing.T, test func(t *testing.T, o rigOptions)) {
 	for _, lane := range []Lane{LanePlain, LaneSplice} {
 		t.Run(lane.String(), func(t *testing.T) { test(t, rigOptions{lanes: [2]Lane{lane, lane}}) })
+	}
+}
+
+// overSealed runs a test over the two ways of legs in TLS.
+func overSealed(t *testing.T, test func(t *testing.T, r *rig)) {
+	t.Run("record", func(t *testing.T) { test(t, newRig(t, rigOptions{lanes: [2]Lane{LaneRecord, LaneRecord}})) })
+	if inKernelOnly(t) {
+		t.Run("ktls", func(t *testing.T) { test(t, newRig(t, rigOptions{lanes: [2]Lane{LaneKTLS, LaneKTLS}})) })
 	}
 }
 
@@ -124,12 +164,12 @@ func newRig(t testing.TB, o rigOptions) *rig {
 	}
 	r.engine = e
 	for _, l := range e.Loops() {
-		b := New(l, Options{Idle: o.idle, HalfClosed: o.halfClosed, Stash: r.stash, Pipes: r.pipes, Moved: r.moved,
+		b := New(l, Options{Idle: o.idle, HalfClosed: o.halfClosed, Stash: r.stash, Pipes: r.pipes, Moved: r.moved, Kernel: r.kernel(),
 			Ended: func(tag uint64, rep Report) { r.ended <- ending{tag, rep} }})
 		switch {
 		case o.wary:
 		case o.splice():
-			b.spliceAfter = 0
+			b.spliceAfter, b.kernelAfter = 0, 0
 		default:
 			b.spliceAfter = math.MaxInt8
 		}
@@ -138,6 +178,14 @@ func newRig(t testing.TB, o rigOptions) *rig {
 	e.Start()
 	t.Cleanup(func() { r.finish(before) })
 	return r
+}
+
+// kernel is what sessions may have of it.
+func (r *rig) kernel() *ktls.Support {
+	if r.o.has(LaneKTLS) {
+		return kernel()
+	}
+	return nil
 }
 
 // moved counts the sessions that reached a lane.
@@ -156,6 +204,9 @@ func (r *rig) finish(before int) {
 		if err := b.Close(); err != nil {
 			r.t.Error(err)
 		}
+	}
+	if got := r.reached[LaneKTLS].Load(); (got > 0) != r.o.has(LaneKTLS) {
+		r.t.Errorf("sessions that reached lane ktls: got %d, in lanes %v", got, r.o.lanes)
 	}
 	if got := r.stash.InUse(); got != 0 {
 		r.t.Errorf("stash in use at the end: got %d bytes, want 0", got)
@@ -354,7 +405,7 @@ func (r *rig) dial(lane Lane, leg int) *peer {
 		r.t.Fatal(err)
 	}
 	p := &peer{Conn: far, below: far}
-	if lane == LaneRecord {
+	if lane == LaneRecord || lane == LaneKTLS {
 		p.secure(r.t, c, leg)
 	}
 	p.near = steal(r.t, c.(*net.TCPConn))
@@ -476,7 +527,7 @@ func (r *rig) joinAs(loop int, client, backend *peer, cl, bl Leg, j Join) *peers
 func (r *rig) checkLanes(b *Bridge, s *peers) {
 	x, _ := b.find(s.id)
 	for i, p := range []*peer{s.client, s.backend} {
-		if l := &x.legs[i]; (p.tls != nil) != (l.lane == LaneRecord) || (p.tls != nil) != (b.tlsOf(l) != nil) {
+		if l := &x.legs[i]; (p.tls != nil) != (l.lane == LaneRecord || l.lane == LaneKTLS) || (p.tls != nil) != (b.tlsOf(l) != nil) {
 			r.t.Errorf("leg of the %s: got lane %v", legNames[i], l.lane)
 		}
 	}

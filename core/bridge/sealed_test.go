@@ -105,7 +105,11 @@ func (r *rig) sealedPeer(t *testing.T, leg int) *sealedPeer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &sealedPeer{peer: r.unix(), t: t, out: sealer{secret: secrets[0][:]}}
+	base := r.unix
+	if r.o.has(LaneKTLS) { // for which there must be TCP
+		base = r.tcp
+	}
+	p := &sealedPeer{peer: base(), t: t, out: sealer{secret: secrets[0][:]}}
 	p.tls = &near
 	if p.far, err = record.NewLeg(theirs, halves[1], halves[0]); err != nil {
 		t.Fatal(err)

@@ -103,9 +103,9 @@ func Install(fd int, d Direction, h *record.Half) error {
 	return nil
 }
 
-// Seq asks the kernel for the number of the next record of a direction. h says which suite is installed there.
-func Seq(fd int, d Direction, h *record.Half) (uint64, error) {
-	l := layoutOf[h.Cipher()]
+// Seq asks the kernel for the number of the next record of a direction, whose key is one of cipher c.
+func Seq(fd int, d Direction, c record.Cipher) (uint64, error) {
+	l := layoutOf[c]
 	var room [maxInfo]byte
 	size := uint32(l.size())
 	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_TLS, uintptr(d.option()),
