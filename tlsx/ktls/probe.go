@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -70,8 +71,11 @@ func (s *Support) String() string {
 			can = append(can, "KeyUpdate "+Direction(d).String())
 		}
 	}
-	if len(can) == 0 {
+	switch {
+	case len(can) == 0:
 		return "nothing"
+	case len(s.Missing()) == 0:
+		can = slices.Concat([]string{"TLS 1.2 and 1.3 with every cipher in both directions"}, can[len(versions)*len(ciphers)*2:])
 	}
 	return strings.Join(can, ", ")
 }
