@@ -30,7 +30,15 @@ import (
 	"mailsplice/tlsx/record"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		fmt.Printf("ktls: sessions in lane ktls: %d, through pipes: %d bytes\n", kernelSessions.Load(), pipedBytes.Load())
+		os.Exit(code)
+	}))
+}
+
+// What all rigs have seen together, for the count of make test-ktls.
+var kernelSessions, pipedBytes atomic.Int64
 
 // patience bounds every wait of a test. It is generous: the race detector on a busy machine is slow.
 const patience = 60 * time.Second
@@ -204,6 +212,10 @@ func (r *rig) finish(before int) {
 		if err := b.Close(); err != nil {
 			r.t.Error(err)
 		}
+	}
+	if r.o.has(LaneKTLS) {
+		kernelSessions.Add(r.reached[LaneKTLS].Load())
+		pipedBytes.Add(int64(spliced))
 	}
 	if got := r.reached[LaneKTLS].Load(); (got > 0) != r.o.has(LaneKTLS) {
 		r.t.Errorf("sessions that reached lane ktls: got %d, in lanes %v", got, r.o.lanes)
