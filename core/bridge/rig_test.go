@@ -1,22 +1,13 @@
 package bridge
 
 import (
-	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"math"
-	"math/big"
 	mrand "math/rand/v2"
 	"net"
 	"os"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -28,6 +19,7 @@ import (
 	"mailsplice/core/engine"
 	"mailsplice/tlsx/ktls"
 	"mailsplice/tlsx/record"
+	"mailsplice/tlsx/tlstest"
 )
 
 func TestMain(m *testing.M) {
@@ -65,9 +57,10 @@ type ending struct {
 type rigOptions struct {
 	idle, halfClosed time.Duration
 	stashBytes       int64
-	lanes            [2]Lane // of the legs that rig.join makes, and whether plain ones are spliced whatever moves
-	pipes            int     // 0: as many as usual
-	wary             bool    // splices as outside of tests: when full buffers move
+	lanes            [2]Lane       // of the legs that rig.join makes, and whether plain ones are spliced whatever moves
+	pipes            int           // 0: as many as usual
+	wary             bool          // splices as outside of tests: when full buffers move
+	suite            tlstest.Suite // of legs in TLS; the zero one: TLS 1.3 with AES-128
 }
 
 func (o *rigOptions) has(lane Lane) bool { return o.lanes[client] == lane || o.lanes[backend] == lane }
@@ -331,71 +324,16 @@ func (p *peer) reset() {
 }
 
 // secure makes TLS of a new connection: the near end plays the server on a client's leg, and the client on a backend's.
-func (p *peer) secure(t testing.TB, near net.Conn, leg int) {
+func (p *peer) secure(t testing.TB, near net.Conn, leg int, s tlstest.Suite) {
 	t.Helper()
-	var log bytes.Buffer
-	server := &tls.Config{Certificates: []tls.Certificate{certificate(t)}, SessionTicketsDisabled: true, MinVersion: tls.VersionTLS13}
-	client := &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}
-	ours, far := tls.Server(near, server), tls.Client(p.below, client)
-	server.KeyLogWriter = &log
-	if leg == backend {
-		ours, far = tls.Client(near, client), tls.Server(p.below, server)
+	if s.ID == 0 {
+		s = tlstest.Suites[3] // TLS_AES_128_GCM_SHA256
 	}
-	done := make(chan error, 1)
-	go func() { done <- ours.Handshake() }() // ends with the far end's
-	if err := errors.Join(far.Handshake(), <-done); err != nil {
-		t.Fatal(err)
-	}
-	p.Conn, p.tls = far, takeOver(t, log.String(), far.ConnectionState().CipherSuite, leg)
+	p.tls, p.Conn = s.Pair(t, near, p.below, ourRoles[leg])
 }
 
-// takeOver makes the near end's leg of a key log.
-func takeOver(t testing.TB, log string, suite uint16, leg int) *record.Leg {
-	t.Helper()
-	half := func(label string) record.Half {
-		_, line, _ := strings.Cut(log, label+" ")
-		line, _, _ = strings.Cut(line, "\n")
-		_, secret, _ := strings.Cut(line, " ")
-		raw, err := hex.DecodeString(secret)
-		if err != nil {
-			t.Fatal(err)
-		}
-		h, err := record.NewHalf13(suite, raw)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return h
-	}
-	in, out, role := half("CLIENT_TRAFFIC_SECRET_0"), half("SERVER_TRAFFIC_SECRET_0"), record.AsServer
-	if leg == backend {
-		in, out, role = out, in, record.AsClient
-	}
-	l, err := record.NewLeg(role, in, out)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &l
-}
-
-// certificate is one for all tests; nobody looks at it.
-var certificate = func() func(testing.TB) tls.Certificate {
-	var once sync.Once
-	var c tls.Certificate
-	return func(t testing.TB) tls.Certificate {
-		once.Do(func() {
-			key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-			if err != nil {
-				t.Fatal(err)
-			}
-			der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: big.NewInt(1)}, &x509.Certificate{}, &key.PublicKey, key)
-			if err != nil {
-				t.Fatal(err)
-			}
-			c = tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-		})
-		return c
-	}
-}()
+// ourRoles are the parts that near ends play in TLS.
+var ourRoles = [2]record.Role{client: record.AsServer, backend: record.AsClient}
 
 // tcp is a plain connection over loopback.
 func (r *rig) tcp() *peer { return r.dial(LanePlain, client) }
@@ -418,7 +356,7 @@ func (r *rig) dial(lane Lane, leg int) *peer {
 	}
 	p := &peer{Conn: far, below: far}
 	if lane == LaneRecord || lane == LaneKTLS {
-		p.secure(r.t, c, leg)
+		p.secure(r.t, c, leg, r.o.suite)
 	}
 	p.near = steal(r.t, c.(*net.TCPConn))
 	return p
