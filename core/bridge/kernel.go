@@ -156,6 +156,7 @@ func (b *Bridge) kernelRefuses(x session, i int, err error) {
 		return
 	}
 	if alert, ok := refusals[err]; ok {
+		_, _ = unix.GetsockoptInt(int(from.fd), unix.SOL_SOCKET, unix.SO_ERROR) // forgets it, or the alert could not be sent
 		b.violated(x, i, b.tlsOf(from).Refuse(alert, refusedRecord))
 		return
 	}

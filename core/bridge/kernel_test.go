@@ -53,7 +53,7 @@ func exchangeSome(t *testing.T, r *rig) {
 
 func controlAmidAStream(t *testing.T, r *rig, from int, control func(*sealedPeer) []byte) {
 	legs := [2]*sealedPeer{r.sealedPeer(t, client), r.sealedPeer(t, backend)}
-	s := r.joinLegs(0, legs[client].peer, legs[backend].peer, Join{})
+	s := r.joinSealed(legs[client], legs[backend])
 	a, b := legs[from], legs[1-from]
 	var raw []byte
 	var all string
@@ -80,6 +80,7 @@ func controlAmidAStream(t *testing.T, r *rig, from int, control func(*sealedPeer
 func TestKickDeliversInTLS(t *testing.T) {
 	overSealed(t, func(t *testing.T, r *rig) {
 		c, b := r.sealedPeer(t, client), r.unix()
+		c.narrow()
 		s := r.joinLegs(0, c.peer, b, Join{})
 		flooded := make(chan struct{})
 		go flood(b, 64<<10, flooded) // ends when the session does

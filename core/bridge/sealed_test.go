@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"slices"
 	"strconv"
 	"testing"
@@ -116,6 +117,26 @@ func (r *rig) sealedPeer(t *testing.T, leg int) *sealedPeer {
 		t.Fatal(err)
 	}
 	return p
+}
+
+// joinSealed joins two sealed legs and has them say hello, so that the keys are in the kernel if the lane is that: it takes
+// none of a connection that has begun to end.
+func (r *rig) joinSealed(client, backend *sealedPeer) *peers {
+	r.t.Helper()
+	s := r.joinLegs(0, client.peer, backend.peer, Join{})
+	client.send(client.seal("hello"))
+	backend.want("hello")
+	backend.send(backend.seal("hello yourself"))
+	client.want("hello yourself")
+	return s
+}
+
+// narrow makes the sockets of a far end's connection hold little.
+func (p *sealedPeer) narrow() {
+	if far, ok := p.below.(*net.TCPConn); ok {
+		far.SetReadBuffer(64 << 10)
+		unix.SetsockoptInt(p.near, unix.SOL_SOCKET, unix.SO_SNDBUF, 64<<10)
+	}
 }
 
 // seal makes one record, or several of a long text.
@@ -247,7 +268,7 @@ func TestFINWithoutCloseNotify(t *testing.T) {
 
 func finWithoutCloseNotify(t *testing.T, r *rig, first int, partial bool) {
 	legs := [2]*sealedPeer{r.sealedPeer(t, client), r.sealedPeer(t, backend)}
-	s := r.joinLegs(0, legs[client].peer, legs[backend].peer, Join{})
+	s := r.joinSealed(legs[client], legs[backend])
 	cut, other := legs[first], legs[1-first]
 	cut.send(cut.seal("whole"))
 	if partial {
@@ -289,7 +310,7 @@ func TestViolation(t *testing.T) {
 
 func violation(t *testing.T, r *rig, bad int, spoil func([]byte), want record.Alert) {
 	legs := [2]*sealedPeer{r.sealedPeer(t, client), r.sealedPeer(t, backend)}
-	s := r.joinLegs(0, legs[client].peer, legs[backend].peer, Join{})
+	s := r.joinSealed(legs[client], legs[backend])
 	good, rec := legs[bad].seal("good"), legs[bad].seal("spoilt")
 	spoil(rec)
 	legs[bad].send(append(good, rec...))
@@ -317,7 +338,7 @@ func TestPeerAlert(t *testing.T) {
 		t.Run(legNames[bad], func(t *testing.T) {
 			overSealed(t, func(t *testing.T, r *rig) {
 				legs := [2]*sealedPeer{r.sealedPeer(t, client), r.sealedPeer(t, backend)}
-				s := r.joinLegs(0, legs[client].peer, legs[backend].peer, Join{})
+				s := r.joinSealed(legs[client], legs[backend])
 				legs[bad].send(legs[bad].seal("before"))
 				legs[1-bad].want("before")
 				legs[bad].send(legs[bad].out.record(alertRecord, []byte{2, byte(record.DecodeError)}))
@@ -349,7 +370,7 @@ func (r *rig) rekeys() bool {
 func keyUpdateIsRefused(t *testing.T, r *rig) {
 	for _, ask := range []bool{true, false} {
 		c, b := r.sealedPeer(t, client), r.sealedPeer(t, backend)
-		s := r.joinLegs(0, c.peer, b.peer, Join{})
+		s := r.joinSealed(c, b)
 		c.send(slices.Concat(c.seal("before"), c.out.update(ask), c.seal("never seen")))
 		b.want("before")
 		b.wantEnd(false)
@@ -360,7 +381,8 @@ func keyUpdateIsRefused(t *testing.T, r *rig) {
 
 func keyUpdateIsAnswered(t *testing.T, r *rig) {
 	c, b := r.sealedPeer(t, client), r.sealedPeer(t, backend)
-	s := r.joinLegs(0, c.peer, b.peer, Join{})
+	c.narrow()
+	s := r.joinSealed(c, b)
 	c.send(c.out.update(true))
 	if got, err, ok := c.next(); err != nil || !ok || got.Kind != record.Control {
 		t.Fatalf("got %v, %v; want the answer", got.Kind, err)
@@ -448,6 +470,7 @@ func TestEndWaitsForTheStashInTLS(t *testing.T) { overSealed(t, endWaitsForTheSt
 
 func endWaitsForTheStashInTLS(t *testing.T, r *rig) {
 	c, b := r.sealedPeer(t, client), r.unix()
+	c.narrow()
 	s := r.joinLegs(0, c.peer, b, Join{})
 	text := randomText(int(min(bulkBytes(8<<20), 8<<20)))
 	sent := make(chan struct{})
@@ -467,7 +490,7 @@ func TestMoveAmidARecord(t *testing.T) { overSealed(t, moveAmidARecord) }
 
 func moveAmidARecord(t *testing.T, r *rig) {
 	c, b := r.sealedPeer(t, client), r.sealedPeer(t, backend)
-	s := r.joinLegs(0, c.peer, b.peer, Join{})
+	s := r.joinSealed(c, b)
 	for round := range 3 {
 		raw := c.seal("before ")
 		if r.rekeys() {

@@ -50,9 +50,19 @@ func (b *Bridge) pullPipe(x session, i int, p *pipe) (spent int, more bool) {
 			from.full = 0
 		}
 		b.passPipe(x, 1-i, p)
-		return n, true
+		if from.tls == 0 || err == nil || err == unix.EAGAIN {
+			return n, true
+		}
+		_, more = b.pipeStops(x, i, err) // it would not come again
+		return n, more
 	}
 	b.pipes.give(p)
+	return b.pipeStops(x, i, err)
+}
+
+// pipeStops acts on what kept splice(2) from moving anything out of leg i: an error, or none at an end.
+func (b *Bridge) pipeStops(x session, i int, err error) (spent int, more bool) {
+	from := &x.legs[i]
 	switch {
 	case err == unix.EAGAIN:
 		return 0, false
@@ -72,8 +82,8 @@ func (b *Bridge) pullPipe(x session, i int, p *pipe) (spent int, more bool) {
 	return 0, false
 }
 
-// fillFrom moves what leg l has into p. Out of the kernel's TLS one splice(2) brings at most one record. An error counts only
-// when p is empty: it will come again, or is one of the pipe's.
+// fillFrom moves what leg l has into p. Out of the kernel's TLS one splice(2) brings at most one record. EAGAIN counts only when
+// p is empty, else it may be the pipe's.
 func (p *pipe) fillFrom(l *leg) error {
 	for {
 		n, err := p.fill(int(l.fd), spliceBytes-p.held)

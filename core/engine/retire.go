@@ -22,6 +22,7 @@ type retiree struct {
 	rest      []byte                                // still to be sent; the retirer's own copy
 	last      func(fd int) (left uint64, err error) // what comes between rest and our FIN; nil: nothing
 	left      uint64                                // by last, the least so far
+	deaf      bool                                  // what it sends cannot be read away
 	finished  bool                                  // our FIN is sent
 	discarded int
 	deadline  int64
@@ -89,13 +90,13 @@ func send(fd int, p []byte) (n int, err error) {
 }
 
 // Ready goes on with what the socket allows.
-func (r *retirer) Ready(t Token, _ Ready) {
+func (r *retirer) Ready(t Token, ready Ready) {
 	c := r.list[t.Index()]
 	if c == nil {
 		return
 	}
 	draining := !c.finished
-	if r.advance(c) {
+	if r.advance(c) || c.deaf && c.finished && ready&(HangUp|Gone) != 0 {
 		r.close(t.Index(), c)
 	} else if draining && (c.finished || c.polled()) {
 		c.timer = r.loop.Arm(c.timer, r.due(c), t)
@@ -186,6 +187,9 @@ func (r *retirer) discard(c *retiree) (over bool) {
 		case err == unix.EINTR:
 			continue
 		case err == unix.EAGAIN:
+			return false
+		case err == unix.EBADMSG, err == unix.EINVAL, err == unix.EMSGSIZE, err == unix.EKEYEXPIRED:
+			c.deaf = true // kernel TLS has refused a record; the peer gets its 2 s to read what it was told
 			return false
 		case err != nil:
 			return true
