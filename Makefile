@@ -45,6 +45,9 @@ interop: build ## real servers and clients of Debian, as root; installs them
 	core/interop/install.sh
 	@MAILSPLICE_INTEROP=1 MAILSPLICE_BIN=$(CURDIR)/$(OUT)/mailsplice .ci/count interop $(GO) test -count=1 -v -timeout 15m -p 1 -parallel 3 ./core/interop/...
 
+test-ktls: ## kernel TLS, in virtual machines with Debian's kernels 6.1, 6.12 and newest, as root; fetches them and qemu
+	@.ci/ktls
+
 soak: ## 1 GiB each way through the bridge, 40 MiB 200 times through all pairs of suites, under the race detector
 	MAILSPLICE_SOAK=1 CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 30m -run 'Soak|Bulk|Slow' ./core/bridge ./core/proxy
 
@@ -73,4 +76,4 @@ cover: ## coverage by function
 clean: ## remove build/
 	rm -rf $(OUT)
 
-.PHONY: help build demo test check lint arch unit race interop soak fuzz bench bench-compare docs cover clean
+.PHONY: help build demo test check lint arch unit race interop test-ktls soak fuzz bench bench-compare docs cover clean

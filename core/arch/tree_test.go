@@ -7,6 +7,7 @@ import (
 	"go/token"
 	"io/fs"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -49,7 +50,7 @@ func read(fsys fs.FS, module string) (t *tree, findings []string) {
 			findings = append(findings, fmt.Sprintf("%s: does not parse: %v", p, err))
 			return nil
 		}
-		test := strings.HasSuffix(p, "_test.go") || path.Base(path.Dir(p)) == "dialogtest"
+		test := strings.HasSuffix(p, "_test.go") || slices.Contains([]string{"dialogtest", "tlstest"}, path.Base(path.Dir(p)))
 		t.files = append(t.files, &source{path: p, dir: path.Dir(p), test: test, text: string(text), ast: f, pos: pos})
 		return nil
 	})

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"mailsplice/core/engine"
-	"mailsplice/tlsx/record"
+	"mailsplice/tlsx/ktls"
 )
 
 // MaxTailBytes bounds each tail of a Join and each stash of a Parcel. Before the bridge at most 64 KiB are read ahead
@@ -26,6 +26,8 @@ type Options struct {
 	Stash *Budget
 	// Pipes is shared by the bridges of all loops; nil: nothing is spliced.
 	Pipes *Pipes
+	// Kernel says which keys may go into the kernel; nil: none.
+	Kernel *ktls.Support
 	// Moved is told of each change of a session's lane after its join or import. It runs on the loop, amid the session's work: it must not
 	// call the bridge.
 	Moved func(tag uint64, to Lane)
@@ -77,7 +79,7 @@ type Bridge struct {
 
 	// owned by the loop
 	records *engine.Slab[state]
-	sealed  *engine.Slab[record.Leg] // of legs in LaneRecord
+	sealed  *engine.Slab[sealedLeg] // of legs in LaneRecord and LaneKTLS
 	stashes stashes
 	pipes   *pipes
 	keys    keyring
@@ -85,6 +87,7 @@ type Bridge struct {
 
 	// immutable while the engine runs
 	spliceAfter int8
+	kernelAfter uint64
 }
 
 // New makes the loop's bridge. It is called before the engine starts.
@@ -92,8 +95,8 @@ func New(l *engine.Loop, o Options) *Bridge {
 	if o.Pipes == nil {
 		o.Pipes = NewPipes(0)
 	}
-	b := &Bridge{loop: l, o: o, records: engine.NewSlab[state](), sealed: engine.NewSlab[record.Leg](),
-		pipes: &pipes{loop: l, shared: o.Pipes}, spliceAfter: spliceAfter}
+	b := &Bridge{loop: l, o: o, records: engine.NewSlab[state](), sealed: engine.NewSlab[sealedLeg](),
+		pipes: &pipes{loop: l, shared: o.Pipes}, spliceAfter: spliceAfter, kernelAfter: kernelAfter}
 	b.stashes = newStashes(o.Stash, b.pipes)
 	b.keys.init(l)
 	for i := range b.kinds {

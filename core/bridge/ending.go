@@ -57,7 +57,14 @@ func (w *watcher) Due(t engine.Token) (next int64) {
 	if !ok {
 		return 0
 	}
+	waits := w.b.stillDraining(x)
+	if x, ok = w.b.find(x.id); !ok {
+		return 0
+	}
 	if at := w.b.deadline(x.state); at > w.b.loop.Now() {
+		if waits {
+			return min(at, w.b.loop.Now()+drainPoll)
+		}
 		return at
 	}
 	if x.halved != 0 {
@@ -158,6 +165,8 @@ func (b *Bridge) part(l, other *leg) {
 		b.loop.Close(fd)
 	case l.flags&broken != 0, l.flags&finished != 0 && !l.open() && (l.tls == 0 || l.flags&unclean != 0):
 		b.loop.Close(fd)
+	case l.tls != 0 && l.flags&(outKernel|finished) == outKernel:
+		b.partKernel(l, other)
 	case l.flags&finished != 0, other.flags&(unclean|broken) != 0:
 		b.loop.Retire(fd, b.stashes.bytes(l.stash))
 	default:

@@ -73,10 +73,14 @@ func (b *Bridge) relay(x session, i int) {
 
 // pull reads leg i once and passes on what there was. spent is what was read, more whether the socket may hold more.
 func (b *Bridge) pull(x session, i int) (spent int, more bool) {
+	b.promote(x, i)
 	if p := b.viaPipe(x, i); p != nil {
 		return b.pullPipe(x, i, p)
 	}
-	if x.legs[i].tls != 0 {
+	switch from := &x.legs[i]; {
+	case from.plainIn() && from.tls != 0:
+		return b.pullKernel(x, i, false)
+	case from.tls != 0:
 		return b.pullRecords(x, i)
 	}
 	return b.pullPlain(x, i)
@@ -109,7 +113,7 @@ func (b *Bridge) readSize(to *leg) int {
 	switch {
 	case b.o.Stash.scarce():
 		return recordBytes
-	case to.tls != 0:
+	case !to.plainOut():
 		return plainReadBytes
 	}
 	return engine.BufferBytes
@@ -138,6 +142,7 @@ func (b *Bridge) pass(x session, i int, p []byte) {
 func (b *Bridge) push(x session, i int, p []byte) {
 	l := &x.legs[i]
 	n, err := send(int(l.fd), p)
+	b.tally(l, n, recordsOfSend)
 	switch {
 	case err != nil:
 		b.breakLeg(x, i)
@@ -150,7 +155,7 @@ func (b *Bridge) push(x session, i int, p []byte) {
 // while it was paused is not reported twice.
 func (b *Bridge) flush(x session, i int) {
 	l := &x.legs[i]
-	if l.stash == 0 {
+	if l.stash == 0 || l.flags&outKernel != 0 && !b.current(x, i) {
 		return
 	}
 	if p := b.stashes.piped(l.stash); p != nil {
@@ -159,6 +164,7 @@ func (b *Bridge) flush(x session, i int) {
 	}
 	rest := b.stashes.bytes(l.stash)
 	n, err := send(int(l.fd), rest)
+	b.tally(l, n, recordsOfSend)
 	if err != nil {
 		b.breakLeg(x, i)
 		return

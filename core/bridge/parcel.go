@@ -10,11 +10,14 @@ import (
 )
 
 // parcelVersion is the first byte of Parcel.State. A version changes when a field does.
-const parcelVersion = 3
+const parcelVersion = 4
 
 // kept are the flags that travel. What the others say is learnt anew when the descriptors are watched; unopened is taken
 // for granted.
-const kept = inputEnded | finished | broken | unclean
+const kept = ends | inKernel | outKernel
+
+// ends are the flags of which each means that a direction has ended.
+const ends = inputEnded | finished | broken | unclean
 
 // Parcel is a session between two bridges, of one process or of two. Whoever holds it owns both descriptors, which are
 // watched by no loop.
@@ -28,8 +31,8 @@ type Parcel struct {
 // image is a session's state as it travels:
 //
 //	version u8, reason u8, last byte i64, direction ended i64 (unix nanoseconds; 0: none has),
-//	for each leg, the client's first: lane u8, flags u16, moved u64, keys (record.Leg.Export), stash and raw, each a u32 and
-//	bytes
+//	for each leg, the client's first: lane u8, flags u16, moved u64, account u64, keys (record.Leg.Export), stash, raw and
+//	words, each a u32 and bytes
 //
 // in big-endian order. Deadlines follow from the two times by the Options of the bridge that imports.
 type image struct {
@@ -42,15 +45,21 @@ type legImage struct {
 	lane  Lane
 	flags flag
 	moved uint64
-	keys  []byte // LaneRecord only
+	keys  []byte // of a leg in TLS only
 	stash []byte
-	raw   []byte // LaneRecord only
+	raw   []byte // of a leg in TLS only
+
+	account uint64 // outKernel only
+	words   []byte // outKernel only: alerts
 }
+
+// sealed tells that the leg is in TLS, of which we have the keys.
+func (l *legImage) sealed() bool { return l.lane == LaneRecord || l.lane == LaneKTLS }
 
 func (m *image) encode() []byte {
 	size := 18
 	for _, l := range m.legs {
-		size += 23 + len(l.keys) + len(l.stash) + len(l.raw)
+		size += 35 + len(l.keys) + len(l.stash) + len(l.raw) + len(l.words)
 	}
 	p := append(make([]byte, 0, size), parcelVersion, byte(m.reason))
 	p = binary.BigEndian.AppendUint64(p, uint64(m.lastByte))
@@ -58,9 +67,10 @@ func (m *image) encode() []byte {
 	for _, l := range m.legs {
 		p = binary.BigEndian.AppendUint16(append(p, byte(l.lane)), uint16(l.flags))
 		p = binary.BigEndian.AppendUint64(p, l.moved)
-		p = appendBlock(p, l.keys)
-		p = appendBlock(p, l.stash)
-		p = appendBlock(p, l.raw)
+		p = binary.BigEndian.AppendUint64(p, l.account)
+		for _, block := range [...][]byte{l.keys, l.stash, l.raw, l.words} {
+			p = appendBlock(p, block)
+		}
 	}
 	return p
 }
@@ -79,8 +89,8 @@ func decode(p []byte) (m image, err error) {
 	m.lastByte, m.halved = int64(r.uint64()), int64(r.uint64())
 	for i := range m.legs {
 		l := &m.legs[i]
-		l.lane, l.flags, l.moved = Lane(r.byte()), flag(r.uint16()), r.uint64()
-		l.keys, l.stash, l.raw = r.block(), r.block(), r.block()
+		l.lane, l.flags, l.moved, l.account = Lane(r.byte()), flag(r.uint16()), r.uint64(), r.uint64()
+		l.keys, l.stash, l.raw, l.words = r.block(), r.block(), r.block(), r.block()
 	}
 	switch {
 	case r.short:
@@ -149,7 +159,7 @@ func (m *image) check() error {
 			return fmt.Errorf("leg of the %s: %w", legNames[i], err)
 		}
 	}
-	ended := (m.legs[client].flags | m.legs[backend].flags) & kept
+	ended := (m.legs[client].flags | m.legs[backend].flags) & ends
 	if (m.reason != 0 || ended != 0) && m.halved == 0 {
 		return errors.New("a direction has ended, but not when")
 	}
@@ -165,9 +175,17 @@ func (l *legImage) check() error {
 	switch {
 	case l.lane >= Lanes:
 		return fmt.Errorf("unknown lane %d", l.lane)
-	case l.lane != LaneRecord && len(l.keys)+len(l.raw) > 0:
+	case !l.sealed() && len(l.keys)+len(l.raw) > 0:
 		return fmt.Errorf("%d bytes of keys and %d of records in lane %s", len(l.keys), len(l.raw), l.lane)
-	case l.lane != LaneRecord && l.flags&unclean != 0:
+	case (l.flags&(inKernel|outKernel) != 0) != (l.lane == LaneKTLS):
+		return fmt.Errorf("flags %#x in lane %s", uint16(l.flags), l.lane)
+	case l.flags&outKernel == 0 && (l.account != 0 || len(l.words) > 0):
+		return errors.New("an account of what the kernel seals, but it does not")
+	case l.flags&inKernel != 0 && len(l.raw) > 0:
+		return fmt.Errorf("%d bytes unopened of what the kernel opens", len(l.raw))
+	case len(l.words) > len(sealedLeg{}.words) || len(l.words)%2 != 0:
+		return fmt.Errorf("alerts of %d bytes", len(l.words))
+	case !l.sealed() && l.flags&unclean != 0:
 		return fmt.Errorf("an end of TLS in lane %s", l.lane)
 	case l.flags&^kept != 0:
 		return fmt.Errorf("unknown flags %#x", uint16(l.flags&^kept))
@@ -184,14 +202,19 @@ func (l *legImage) check() error {
 }
 
 // Export takes a session out of the bridge without ending it: both descriptors, watched no more, are the caller's with
-// the Parcel. On an error nothing has changed, but a session whose descriptor cannot be unwatched is ended.
+// the Parcel. On an error nothing has changed, but a session whose descriptor cannot be unwatched, or whose numbers the
+// kernel does not tell, is ended.
 func (b *Bridge) Export(id ID) (*Parcel, error) {
 	x, ok := b.find(id)
 	if !ok || x.doomed() {
 		return nil, fmt.Errorf("exporting session: %w", ErrUnknown)
 	}
 	for i := range x.legs {
-		if err := b.loop.Unwatch(int(x.legs[i].fd)); err != nil {
+		err := b.fetchNumbers(&x.legs[i])
+		if err == nil {
+			err = b.loop.Unwatch(int(x.legs[i].fd))
+		}
+		if err != nil {
 			b.end(x, Bug)
 			return nil, fmt.Errorf("exporting session: %w", err)
 		}
@@ -214,8 +237,9 @@ func (b *Bridge) imageOf(x session) (m image) {
 	for i := range x.legs {
 		l := &x.legs[i]
 		m.legs[i] = legImage{lane: l.lane, flags: l.flags & kept, moved: l.moved, stash: b.stashes.bytes(l.stash), raw: b.stashes.bytes(l.raw)}
-		if t := b.tlsOf(l); t != nil {
-			m.legs[i].keys = t.Export(nil)
+		if l.tls != 0 {
+			e := b.sealed.Live(l.tls)
+			m.legs[i].keys, m.legs[i].account, m.legs[i].words = e.Export(nil), e.account, e.words[:e.owed]
 		}
 	}
 	return m
@@ -257,7 +281,7 @@ func (b *Bridge) restore(x session, m *image) error {
 	for i := range m.legs {
 		l := &m.legs[i]
 		x.legs[i].flags, x.legs[i].moved, x.legs[i].lane = l.flags, l.moved, l.lane
-		if l.lane == LaneRecord {
+		if l.sealed() {
 			t, err := record.Import(l.keys)
 			if err == nil {
 				err = b.attach(x, i, &t, l.raw)
@@ -265,6 +289,9 @@ func (b *Bridge) restore(x session, m *image) error {
 			if err != nil {
 				return err
 			}
+			e := b.sealed.Live(x.legs[i].tls)
+			e.account = l.account
+			e.say(l.words)
 		}
 		if len(l.stash) > 0 && !x.doomed() {
 			b.keep(x, i, l.stash)

@@ -24,6 +24,10 @@ const (
 	unclean                      // its input ended without close_notify, which a leg in TLS owes
 	unopened                     // raw may hold whole records
 	condemned                    // its peer broke the rules of TLS, or has sent an alert
+	inKernel                     // the kernel opens its records
+	outKernel                    // the kernel seals its records
+	stays                        // the direction from it does not go into the kernel
+	draining                     // the kernel has records for it that TCP has not got yet, and FIN waits
 	outputEnded = finished | broken
 )
 

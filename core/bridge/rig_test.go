@@ -1,22 +1,13 @@
 package bridge
 
 import (
-	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"math"
-	"math/big"
 	mrand "math/rand/v2"
 	"net"
 	"os"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -26,10 +17,20 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mailsplice/core/engine"
+	"mailsplice/tlsx/ktls"
 	"mailsplice/tlsx/record"
+	"mailsplice/tlsx/tlstest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		fmt.Printf("ktls: sessions in lane ktls: %d, through pipes: %d bytes\n", kernelSessions.Load(), pipedBytes.Load())
+		os.Exit(code)
+	}))
+}
+
+// What all rigs have seen together, for the count of make test-ktls.
+var kernelSessions, pipedBytes atomic.Int64
 
 // patience bounds every wait of a test. It is generous: the race detector on a busy machine is slow.
 const patience = 60 * time.Second
@@ -56,13 +57,38 @@ type ending struct {
 type rigOptions struct {
 	idle, halfClosed time.Duration
 	stashBytes       int64
-	lanes            [2]Lane // of the legs that rig.join makes, and whether plain ones are spliced whatever moves
-	pipes            int     // 0: as many as usual
-	wary             bool    // splices as outside of tests: when full buffers move
+	lanes            [2]Lane       // of the legs that rig.join makes, and whether plain ones are spliced whatever moves
+	pipes            int           // 0: as many as usual
+	wary             bool          // splices as outside of tests: when full buffers move
+	suite            tlstest.Suite // of legs in TLS; the zero one: TLS 1.3 with AES-128
 }
 
-func (o *rigOptions) splice() bool {
-	return o.lanes[client] == LaneSplice || o.lanes[backend] == LaneSplice
+func (o *rigOptions) has(lane Lane) bool { return o.lanes[client] == lane || o.lanes[backend] == lane }
+
+// splice tells that all that can be spliced is.
+func (o *rigOptions) splice() bool { return o.has(LaneSplice) || o.has(LaneKTLS) }
+
+// kernel is what the kernel that the tests run on can do; nil: nothing. With MAILSPLICE_KTLS=1, which make test-ktls sets in
+// its virtual machines, it must be all; elsewhere the tests that need it say so.
+var kernel = sync.OnceValue(func() *ktls.Support {
+	s := ktls.Probe()
+	if missing := s.Missing(); len(missing) > 0 && emulated {
+		panic(fmt.Sprint("this kernel cannot: ", missing))
+	} else if len(missing) > 0 {
+		return nil
+	}
+	return s
+})
+
+// emulated says that the tests run on an emulated CPU, a tenth as fast: what needs no kernel TLS is cut short there.
+var emulated = os.Getenv("MAILSPLICE_KTLS") == "1"
+
+// inKernelOnly tells whether the test can run.
+func inKernelOnly(t testing.TB) bool {
+	if kernel() == nil {
+		t.Log("NOT RUN HERE: this kernel has no TLS (or not all of it); make test-ktls runs it in kernels that have")
+	}
+	return kernel() != nil
 }
 
 // mostStash is what one direction of a session pins at most: one move, or one buffer and a partial record.
@@ -76,7 +102,14 @@ func (o *rigOptions) mostStash() int64 {
 // overLanes runs a test over every pair of lanes, each other's oracle (DESIGN 3.11). The rig asserts at its end that the
 // sessions were in the lanes they were meant for.
 func overLanes(t *testing.T, test func(t *testing.T, o rigOptions)) {
-	for _, pair := range [][2]Lane{{LanePlain, LanePlain}, {LaneSplice, LaneSplice}, {LanePlain, LaneRecord}, {LaneRecord, LanePlain}, {LaneRecord, LaneRecord}} {
+	pairs := [][2]Lane{{LanePlain, LanePlain}, {LaneSplice, LaneSplice}, {LaneRecord, LaneRecord}}
+	if inKernelOnly(t) {
+		pairs = append(pairs, [][2]Lane{{LaneKTLS, LaneKTLS}, {LaneKTLS, LaneSplice}, {LaneSplice, LaneKTLS}}...)
+	}
+	if !emulated {
+		pairs = append(pairs, [][2]Lane{{LanePlain, LaneRecord}, {LaneRecord, LanePlain}}...)
+	}
+	for _, pair := range pairs {
 		t.Run(pair[client].String()+" "+pair[backend].String(), func(t *testing.T) { test(t, rigOptions{lanes: pair}) })
 	}
 }
@@ -85,6 +118,16 @@ func overLanes(t *testing.T, test func(t *testing.T, o rigOptions)) {
 func overPlain(t *testing.T, test func(t *testing.T, o rigOptions)) {
 	for _, lane := range []Lane{LanePlain, LaneSplice} {
 		t.Run(lane.String(), func(t *testing.T) { test(t, rigOptions{lanes: [2]Lane{lane, lane}}) })
+	}
+}
+
+// overSealed runs a test over the two ways of legs in TLS.
+func overSealed(t *testing.T, test func(t *testing.T, r *rig)) {
+	if !emulated {
+		t.Run("record", func(t *testing.T) { test(t, newRig(t, rigOptions{lanes: [2]Lane{LaneRecord, LaneRecord}})) })
+	}
+	if inKernelOnly(t) {
+		t.Run("ktls", func(t *testing.T) { test(t, newRig(t, rigOptions{lanes: [2]Lane{LaneKTLS, LaneKTLS}})) })
 	}
 }
 
@@ -124,12 +167,12 @@ func newRig(t testing.TB, o rigOptions) *rig {
 	}
 	r.engine = e
 	for _, l := range e.Loops() {
-		b := New(l, Options{Idle: o.idle, HalfClosed: o.halfClosed, Stash: r.stash, Pipes: r.pipes, Moved: r.moved,
+		b := New(l, Options{Idle: o.idle, HalfClosed: o.halfClosed, Stash: r.stash, Pipes: r.pipes, Moved: r.moved, Kernel: r.kernel(),
 			Ended: func(tag uint64, rep Report) { r.ended <- ending{tag, rep} }})
 		switch {
 		case o.wary:
 		case o.splice():
-			b.spliceAfter = 0
+			b.spliceAfter, b.kernelAfter = 0, 0
 		default:
 			b.spliceAfter = math.MaxInt8
 		}
@@ -138,6 +181,14 @@ func newRig(t testing.TB, o rigOptions) *rig {
 	e.Start()
 	t.Cleanup(func() { r.finish(before) })
 	return r
+}
+
+// kernel is what sessions may have of it.
+func (r *rig) kernel() *ktls.Support {
+	if r.o.has(LaneKTLS) {
+		return kernel()
+	}
+	return nil
 }
 
 // moved counts the sessions that reached a lane.
@@ -156,6 +207,13 @@ func (r *rig) finish(before int) {
 		if err := b.Close(); err != nil {
 			r.t.Error(err)
 		}
+	}
+	if r.o.has(LaneKTLS) {
+		kernelSessions.Add(r.reached[LaneKTLS].Load())
+		pipedBytes.Add(int64(spliced))
+	}
+	if got := r.reached[LaneKTLS].Load(); (got > 0) != r.o.has(LaneKTLS) {
+		r.t.Errorf("sessions that reached lane ktls: got %d, in lanes %v", got, r.o.lanes)
 	}
 	if got := r.stash.InUse(); got != 0 {
 		r.t.Errorf("stash in use at the end: got %d bytes, want 0", got)
@@ -268,71 +326,16 @@ func (p *peer) reset() {
 }
 
 // secure makes TLS of a new connection: the near end plays the server on a client's leg, and the client on a backend's.
-func (p *peer) secure(t testing.TB, near net.Conn, leg int) {
+func (p *peer) secure(t testing.TB, near net.Conn, leg int, s tlstest.Suite) {
 	t.Helper()
-	var log bytes.Buffer
-	server := &tls.Config{Certificates: []tls.Certificate{certificate(t)}, SessionTicketsDisabled: true, MinVersion: tls.VersionTLS13}
-	client := &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}
-	ours, far := tls.Server(near, server), tls.Client(p.below, client)
-	server.KeyLogWriter = &log
-	if leg == backend {
-		ours, far = tls.Client(near, client), tls.Server(p.below, server)
+	if s.ID == 0 {
+		s = tlstest.Suites[3] // TLS_AES_128_GCM_SHA256
 	}
-	done := make(chan error, 1)
-	go func() { done <- ours.Handshake() }() // ends with the far end's
-	if err := errors.Join(far.Handshake(), <-done); err != nil {
-		t.Fatal(err)
-	}
-	p.Conn, p.tls = far, takeOver(t, log.String(), far.ConnectionState().CipherSuite, leg)
+	p.tls, p.Conn = s.Pair(t, near, p.below, ourRoles[leg])
 }
 
-// takeOver makes the near end's leg of a key log.
-func takeOver(t testing.TB, log string, suite uint16, leg int) *record.Leg {
-	t.Helper()
-	half := func(label string) record.Half {
-		_, line, _ := strings.Cut(log, label+" ")
-		line, _, _ = strings.Cut(line, "\n")
-		_, secret, _ := strings.Cut(line, " ")
-		raw, err := hex.DecodeString(secret)
-		if err != nil {
-			t.Fatal(err)
-		}
-		h, err := record.NewHalf13(suite, raw)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return h
-	}
-	in, out, role := half("CLIENT_TRAFFIC_SECRET_0"), half("SERVER_TRAFFIC_SECRET_0"), record.AsServer
-	if leg == backend {
-		in, out, role = out, in, record.AsClient
-	}
-	l, err := record.NewLeg(role, in, out)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &l
-}
-
-// certificate is one for all tests; nobody looks at it.
-var certificate = func() func(testing.TB) tls.Certificate {
-	var once sync.Once
-	var c tls.Certificate
-	return func(t testing.TB) tls.Certificate {
-		once.Do(func() {
-			key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-			if err != nil {
-				t.Fatal(err)
-			}
-			der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: big.NewInt(1)}, &x509.Certificate{}, &key.PublicKey, key)
-			if err != nil {
-				t.Fatal(err)
-			}
-			c = tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-		})
-		return c
-	}
-}()
+// ourRoles are the parts that near ends play in TLS.
+var ourRoles = [2]record.Role{client: record.AsServer, backend: record.AsClient}
 
 // tcp is a plain connection over loopback.
 func (r *rig) tcp() *peer { return r.dial(LanePlain, client) }
@@ -354,8 +357,8 @@ func (r *rig) dial(lane Lane, leg int) *peer {
 		r.t.Fatal(err)
 	}
 	p := &peer{Conn: far, below: far}
-	if lane == LaneRecord {
-		p.secure(r.t, c, leg)
+	if lane == LaneRecord || lane == LaneKTLS {
+		p.secure(r.t, c, leg, r.o.suite)
 	}
 	p.near = steal(r.t, c.(*net.TCPConn))
 	return p
@@ -476,7 +479,7 @@ func (r *rig) joinAs(loop int, client, backend *peer, cl, bl Leg, j Join) *peers
 func (r *rig) checkLanes(b *Bridge, s *peers) {
 	x, _ := b.find(s.id)
 	for i, p := range []*peer{s.client, s.backend} {
-		if l := &x.legs[i]; (p.tls != nil) != (l.lane == LaneRecord) || (p.tls != nil) != (b.tlsOf(l) != nil) {
+		if l := &x.legs[i]; (p.tls != nil) != (l.lane == LaneRecord || l.lane == LaneKTLS) || (p.tls != nil) != (b.tlsOf(l) != nil) {
 			r.t.Errorf("leg of the %s: got lane %v", legNames[i], l.lane)
 		}
 	}

@@ -24,7 +24,7 @@ func (b *Bridge) tlsOf(l *leg) *record.Leg {
 	if l.tls == 0 {
 		return nil
 	}
-	return b.sealed.Live(l.tls)
+	return &b.sealed.Live(l.tls).Leg
 }
 
 // attach gives leg i the TLS state t, which is moved, and what was read and not opened yet.
@@ -39,7 +39,7 @@ func (b *Bridge) attach(x session, i int, t *record.Leg, raw []byte) error {
 	if err != nil {
 		return err
 	}
-	*v = *t
+	*v = sealedLeg{Leg: *t}
 	t.Wipe()
 	x.legs[i].tls = index
 	if len(raw) > 0 {
@@ -74,7 +74,7 @@ func (b *Bridge) pullRecords(x session, i int) (spent int, more bool) {
 		b.open(x, i, buf[:have])
 		return have, true
 	}
-	limit := b.cipherRead(from, kept)
+	limit := b.restOfRecord(x, i, kept, b.cipherRead(from, kept))
 	n, err := receive(int(from.fd), buf[have:limit])
 	switch {
 	case err == unix.EINTR:
@@ -144,7 +144,7 @@ func (b *Bridge) open(x session, i int, input []byte) {
 // batch is what the records of one read hold, on its way to the other leg.
 type batch struct {
 	moved  int    // bytes of plaintext
-	plain  []byte // in the loop's buffer: not sealed yet, or for a leg that is not
+	plain  []byte // in the loop's buffer: not sealed yet, or for a leg whose descriptor takes it so
 	sealed []byte // in the scratch
 	err    error  // of sealing
 }
@@ -153,7 +153,7 @@ type batch struct {
 // one for a sealed leg is sealed at once, where it lies.
 func (b *Bridge) gather(to *leg, x *batch, p []byte) {
 	x.moved += len(p)
-	if to.tls != 0 && len(p) == record.MaxPlain {
+	if !to.plainOut() && len(p) == record.MaxPlain {
 		b.sealBatch(to, x)
 		x.plain = p
 		b.sealBatch(to, x)
@@ -186,7 +186,13 @@ func (b *Bridge) deliver(s session, i int, x *batch) {
 	}
 	l.moved += uint64(x.moved)
 	s.lastByte = b.loop.Now()
-	if l.tls == 0 {
+	switch {
+	case l.flags&outKernel != 0 && !b.current(s, i):
+		if l.takes() {
+			b.keep(s, i, x.plain)
+		}
+		return
+	case l.plainOut():
 		b.push(s, i, x.plain)
 		return
 	}
@@ -203,6 +209,12 @@ func (b *Bridge) deliver(s session, i int, x *batch) {
 // cannot make answers pile up. Data for the leg takes it along.
 func (b *Bridge) answer(x session, i int) {
 	l := &x.legs[i]
+	if l.flags&outKernel != 0 {
+		if l.takes() {
+			b.current(x, i)
+		}
+		return
+	}
 	if t := b.tlsOf(l); t != nil && t.Owes() && l.takes() && l.stash == 0 {
 		if out, err := t.Seal(b.keys.of(l.tls), b.out[:0], nil); err == nil {
 			b.push(x, i, out)
@@ -232,6 +244,10 @@ func (b *Bridge) violated(x session, i int, cause error) {
 	if !l.takes() {
 		return
 	}
+	if l.flags&outKernel != 0 {
+		b.sealed.Live(l.tls).say(b.tlsOf(l).CloseAlerts(cause))
+		return
+	}
 	out, err := b.tlsOf(l).AppendClose(b.keys.of(l.tls), b.out[:0], cause)
 	if err != nil || len(out) == 0 {
 		return
@@ -249,6 +265,9 @@ func (b *Bridge) violated(x session, i int, cause error) {
 // should; a stream that was cut must not look complete. It reports that nothing is left to be sent.
 func (b *Bridge) notify(x session, i int) bool {
 	l := &x.legs[i]
+	if l.flags&outKernel != 0 {
+		return b.notifyKernel(x, i)
+	}
 	t := b.tlsOf(l)
 	if t == nil || t.OutClosed() || x.legs[1-i].flags&(unclean|broken) != 0 {
 		return true

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"slices"
 	"strconv"
 	"testing"
@@ -21,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mailsplice/core/engine"
+	"mailsplice/tlsx/ktls"
 	"mailsplice/tlsx/record"
 )
 
@@ -105,12 +107,36 @@ func (r *rig) sealedPeer(t *testing.T, leg int) *sealedPeer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &sealedPeer{peer: r.unix(), t: t, out: sealer{secret: secrets[0][:]}}
+	base := r.unix
+	if r.o.has(LaneKTLS) { // for which there must be TCP
+		base = r.tcp
+	}
+	p := &sealedPeer{peer: base(), t: t, out: sealer{secret: secrets[0][:]}}
 	p.tls = &near
 	if p.far, err = record.NewLeg(theirs, halves[1], halves[0]); err != nil {
 		t.Fatal(err)
 	}
 	return p
+}
+
+// joinSealed joins two sealed legs and has them say hello, so that the keys are in the kernel if the lane is that: it takes
+// none of a connection that has begun to end.
+func (r *rig) joinSealed(client, backend *sealedPeer) *peers {
+	r.t.Helper()
+	s := r.joinLegs(0, client.peer, backend.peer, Join{})
+	client.send(client.seal("hello"))
+	backend.want("hello")
+	backend.send(backend.seal("hello yourself"))
+	client.want("hello yourself")
+	return s
+}
+
+// narrow makes the sockets of a far end's connection hold little.
+func (p *sealedPeer) narrow() {
+	if far, ok := p.below.(*net.TCPConn); ok {
+		far.SetReadBuffer(64 << 10)
+		unix.SetsockoptInt(p.near, unix.SOL_SOCKET, unix.SO_SNDBUF, 64<<10)
+	}
 }
 
 // seal makes one record, or several of a long text.
@@ -233,15 +259,16 @@ func (r *rig) joinRaw(loop int, c, b *peer, j Join, raw []byte) *peers {
 func TestFINWithoutCloseNotify(t *testing.T) {
 	for _, first := range []int{client, backend} {
 		for _, partial := range []bool{false, true} {
-			t.Run(fmt.Sprint(legNames[first], " ", partial), func(t *testing.T) { finWithoutCloseNotify(t, first, partial) })
+			t.Run(fmt.Sprint(legNames[first], " ", partial), func(t *testing.T) {
+				overSealed(t, func(t *testing.T, r *rig) { finWithoutCloseNotify(t, r, first, partial) })
+			})
 		}
 	}
 }
 
-func finWithoutCloseNotify(t *testing.T, first int, partial bool) {
-	r := newRig(t, rigOptions{})
+func finWithoutCloseNotify(t *testing.T, r *rig, first int, partial bool) {
 	legs := [2]*sealedPeer{r.sealedPeer(t, client), r.sealedPeer(t, backend)}
-	s := r.joinLegs(0, legs[client].peer, legs[backend].peer, Join{})
+	s := r.joinSealed(legs[client], legs[backend])
 	cut, other := legs[first], legs[1-first]
 	cut.send(cut.seal("whole"))
 	if partial {
@@ -265,46 +292,97 @@ func finWithoutCloseNotify(t *testing.T, first int, partial bool) {
 // TestViolation: the alert goes to who has earned it, the other leg gets what was authenticated before, and no end that
 // looks complete.
 func TestViolation(t *testing.T) {
-	for _, bad := range []int{client, backend} {
-		t.Run(legNames[bad], func(t *testing.T) { violation(t, bad) })
+	for name, c := range map[string]struct {
+		spoil func(rec []byte)
+		want  record.Alert
+	}{
+		"forged":        {func(p []byte) { p[len(p)-1]++ }, record.BadRecordMAC},
+		"too long":      {func(p []byte) { p[3], p[4] = 0xff, 0xff }, record.RecordOverflow},
+		"wrong version": {func(p []byte) { p[1]++ }, record.ProtocolVersion},
+	} {
+		for _, bad := range []int{client, backend} {
+			t.Run(name+" "+legNames[bad], func(t *testing.T) {
+				overSealed(t, func(t *testing.T, r *rig) { violation(t, r, bad, c.spoil, c.want) })
+			})
+		}
 	}
 }
 
-func violation(t *testing.T, bad int) {
-	r := newRig(t, rigOptions{})
+func violation(t *testing.T, r *rig, bad int, spoil func([]byte), want record.Alert) {
 	legs := [2]*sealedPeer{r.sealedPeer(t, client), r.sealedPeer(t, backend)}
-	s := r.joinLegs(0, legs[client].peer, legs[backend].peer, Join{})
-	raw := append(legs[bad].seal("good"), legs[bad].seal("forged")...)
-	raw[len(raw)-1]++
-	legs[bad].send(raw)
+	s := r.joinSealed(legs[client], legs[backend])
+	good, rec := legs[bad].seal("good"), legs[bad].seal("spoilt")
+	spoil(rec)
+	legs[bad].send(append(good, rec...))
 	legs[1-bad].want("good")
 	legs[1-bad].wantEnd(false)
-	got, err, _ := legs[bad].next()
-	var alert record.PeerAlert
-	if !errors.As(err, &alert) || record.Alert(alert) != record.BadRecordMAC {
-		t.Errorf("got %v, %v; want bad_record_mac", got.Kind, err)
-	}
+	legs[bad].wantAlert(want)
 	if rep := r.waitEnd(s.tag, [2]Reason{ClientTLS, BackendTLS}[bad]); !rep.Unclean[bad] {
 		t.Errorf("report: got %+v", rep)
 	}
 }
 
+// wantAlert wants a fatal alert next.
+func (p *sealedPeer) wantAlert(want record.Alert) {
+	p.t.Helper()
+	got, err, _ := p.next()
+	var alert record.PeerAlert
+	if !errors.As(err, &alert) || record.Alert(alert) != want {
+		p.t.Errorf("got %v, %v; want the alert %v", got.Kind, err, want)
+	}
+}
+
 // TestPeerAlert: a fatal alert is acted on, not answered and not passed on.
 func TestPeerAlert(t *testing.T) {
-	r := newRig(t, rigOptions{})
-	c, b := r.sealedPeer(t, client), r.sealedPeer(t, backend)
-	s := r.joinLegs(0, c.peer, b.peer, Join{})
-	b.send(b.out.record(alertRecord, []byte{2, byte(record.DecodeError)}))
-	c.wantEnd(false)
-	b.wantEnd(false)
-	r.waitEnd(s.tag, BackendTLS)
+	for _, bad := range []int{client, backend} {
+		t.Run(legNames[bad], func(t *testing.T) {
+			overSealed(t, func(t *testing.T, r *rig) {
+				legs := [2]*sealedPeer{r.sealedPeer(t, client), r.sealedPeer(t, backend)}
+				s := r.joinSealed(legs[client], legs[backend])
+				legs[bad].send(legs[bad].seal("before"))
+				legs[1-bad].want("before")
+				legs[bad].send(legs[bad].out.record(alertRecord, []byte{2, byte(record.DecodeError)}))
+				legs[1-bad].wantEnd(false)
+				legs[bad].wantEnd(false)
+				r.waitEnd(s.tag, [2]Reason{ClientTLS, BackendTLS}[bad])
+			})
+		})
+	}
 }
 
 // TestKeyUpdateIsAnswered: at once on a leg that reads, and once only, behind its stash, on one that does not.
 func TestKeyUpdateIsAnswered(t *testing.T) {
-	r := newRig(t, rigOptions{})
+	overSealed(t, func(t *testing.T, r *rig) {
+		if r.rekeys() {
+			keyUpdateIsAnswered(t, r)
+		} else {
+			keyUpdateIsRefused(t, r)
+		}
+	})
+}
+
+// rekeys tells whether sessions can change keys: not with them in a kernel that takes no second one.
+func (r *rig) rekeys() bool {
+	return !r.o.has(LaneKTLS) || kernel().Rekeys(ktls.TX) && kernel().Rekeys(ktls.RX)
+}
+
+// keyUpdateIsRefused: what the kernel cannot follow ends the session in words of TLS, behind what came before it.
+func keyUpdateIsRefused(t *testing.T, r *rig) {
+	for _, ask := range []bool{true, false} {
+		c, b := r.sealedPeer(t, client), r.sealedPeer(t, backend)
+		s := r.joinSealed(c, b)
+		c.send(slices.Concat(c.seal("before"), c.out.update(ask), c.seal("never seen")))
+		b.want("before")
+		b.wantEnd(false)
+		c.wantAlert(record.InternalError)
+		r.waitEnd(s.tag, ClientTLS)
+	}
+}
+
+func keyUpdateIsAnswered(t *testing.T, r *rig) {
 	c, b := r.sealedPeer(t, client), r.sealedPeer(t, backend)
-	s := r.joinLegs(0, c.peer, b.peer, Join{})
+	c.narrow()
+	s := r.joinSealed(c, b)
 	c.send(c.out.update(true))
 	if got, err, ok := c.next(); err != nil || !ok || got.Kind != record.Control {
 		t.Fatalf("got %v, %v; want the answer", got.Kind, err)
@@ -314,7 +392,7 @@ func TestKeyUpdateIsAnswered(t *testing.T) {
 	b.send(b.seal("and back"))
 	c.want("and back")
 
-	text := randomText(1 << 20) // more than the socket pair takes
+	text := randomText(int(min(bulkBytes(8<<20), 8<<20))) // more than the sockets take
 	sent := make(chan struct{})
 	go func() { defer close(sent); b.below.Write(b.seal(text)) }() // ends when c reads
 	r.eventually("stash", func() bool { return r.stash.InUse() > 0 })
@@ -356,8 +434,9 @@ func TestKickSaysGoodbye(t *testing.T) {
 }
 
 // TestKickBehindAStash: what the backend has not taken is dropped, and then nothing more can be said to it.
-func TestKickBehindAStash(t *testing.T) {
-	r := newRig(t, rigOptions{})
+func TestKickBehindAStash(t *testing.T) { overSealed(t, kickBehindAStash) }
+
+func kickBehindAStash(t *testing.T, r *rig) {
 	c, b := r.unix(), r.sealedPeer(t, backend)
 	s := r.joinLegs(0, c, b.peer, Join{})
 	flooded := make(chan struct{})
@@ -387,11 +466,13 @@ func TestKickBehindAStash(t *testing.T) {
 }
 
 // TestEndWaitsForTheStashInTLS: close_notify, like FIN, comes behind all that the client had not taken.
-func TestEndWaitsForTheStashInTLS(t *testing.T) {
-	r := newRig(t, rigOptions{})
+func TestEndWaitsForTheStashInTLS(t *testing.T) { overSealed(t, endWaitsForTheStashInTLS) }
+
+func endWaitsForTheStashInTLS(t *testing.T, r *rig) {
 	c, b := r.sealedPeer(t, client), r.unix()
+	c.narrow()
 	s := r.joinLegs(0, c.peer, b, Join{})
-	text := randomText(2 << 20)
+	text := randomText(int(min(bulkBytes(8<<20), 8<<20)))
 	sent := make(chan struct{})
 	go func() { defer close(sent); io.WriteString(b, text); b.closeWrite() }() // ends when c reads
 	r.eventually("stash", func() bool { return r.stash.InUse() > 0 })
@@ -405,13 +486,16 @@ func TestEndWaitsForTheStashInTLS(t *testing.T) {
 }
 
 // TestMoveAmidARecord: half a record and half a KeyUpdate travel with the session, and the keys that they change.
-func TestMoveAmidARecord(t *testing.T) {
-	r := newRig(t, rigOptions{})
+func TestMoveAmidARecord(t *testing.T) { overSealed(t, moveAmidARecord) }
+
+func moveAmidARecord(t *testing.T, r *rig) {
 	c, b := r.sealedPeer(t, client), r.sealedPeer(t, backend)
-	s := r.joinLegs(0, c.peer, b.peer, Join{})
+	s := r.joinSealed(c, b)
 	for round := range 3 {
 		raw := c.seal("before ")
-		raw = append(raw, c.out.update(round == 1)...)
+		if r.rekeys() {
+			raw = append(raw, c.out.update(round == 1)...)
+		}
 		raw = append(raw, c.seal("after")...)
 		for i := range raw {
 			c.send(raw[i : i+1])
@@ -513,8 +597,9 @@ func TestKeyringRests(t *testing.T) {
 }
 
 // TestWipedAtTheEnd: no key outlives its session in the slab.
-func TestWipedAtTheEnd(t *testing.T) {
-	r := newRig(t, rigOptions{})
+func TestWipedAtTheEnd(t *testing.T) { overSealed(t, wipedAtTheEnd) }
+
+func wipedAtTheEnd(t *testing.T, r *rig) {
 	c, b := r.sealedPeer(t, client), r.unix()
 	s := r.joinLegs(0, c.peer, b, Join{})
 	c.send(c.seal("x"))

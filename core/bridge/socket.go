@@ -9,15 +9,15 @@ import (
 // receive is recv(2) without blocking. The scheduler is not told, as it is by unix.Read: a socket's copy of some KiB takes less
 // than that.
 func receive(fd int, p []byte) (int, error) {
-	return transfer(unix.SYS_RECVFROM, fd, p, unix.MSG_DONTWAIT)
+	return socketCall(unix.SYS_RECVFROM, fd, p, unix.MSG_DONTWAIT)
 }
 
 // write is send(2) without blocking and without SIGPIPE.
 func write(fd int, p []byte) (int, error) {
-	return transfer(unix.SYS_SENDTO, fd, p, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+	return socketCall(unix.SYS_SENDTO, fd, p, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 }
 
-func transfer(call uintptr, fd int, p []byte, flags int) (int, error) {
+func socketCall(call uintptr, fd int, p []byte, flags int) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}

@@ -27,7 +27,7 @@ func (l *leg) filled(full bool) {
 // plaintext, and the direction moves full buffers. While memory is scarce reads are small.
 func (b *Bridge) viaPipe(x session, i int) *pipe {
 	from, to := &x.legs[i], &x.legs[1-i]
-	if from.full < b.spliceAfter || from.tls != 0 || to.tls != 0 || b.o.Stash.scarce() {
+	if from.full < b.spliceAfter || !from.plainIn() || !to.plainOut() || b.o.Stash.scarce() {
 		return nil
 	}
 	return b.pipes.take()
@@ -37,22 +37,43 @@ func (b *Bridge) viaPipe(x session, i int) *pipe {
 // short move does not say that the socket is empty: the pipe may have had no page left.
 func (b *Bridge) pullPipe(x session, i int, p *pipe) (spent int, more bool) {
 	from := &x.legs[i]
-	n, err := p.fill(int(from.fd), spliceBytes)
-	if n > 0 {
+	err := p.fillFrom(from)
+	if n := p.held; n > 0 {
+		if from.tls != 0 {
+			if err := b.tlsOf(from).Received(n); err != nil {
+				b.pipes.give(p)
+				b.violated(x, i, err)
+				return n, false
+			}
+		}
 		if n < spliceWorth && b.spliceAfter > 0 {
 			from.full = 0
 		}
 		b.passPipe(x, 1-i, p)
-		return n, true
+		if from.tls == 0 || err == nil || err == unix.EAGAIN {
+			return n, true
+		}
+		_, more = b.pipeStops(x, i, err) // it would not come again
+		return n, more
 	}
 	b.pipes.give(p)
-	switch err {
-	case unix.EAGAIN:
+	return b.pipeStops(x, i, err)
+}
+
+// pipeStops acts on what kept splice(2) from moving anything out of leg i: an error, or none at an end.
+func (b *Bridge) pipeStops(x session, i int, err error) (spent int, more bool) {
+	from := &x.legs[i]
+	switch {
+	case err == unix.EAGAIN:
 		return 0, false
-	case unix.EINVAL:
+	case from.tls != 0 && (err == nil || err == unix.EINVAL):
+		return b.pullKernel(x, i, err != nil)
+	case from.tls != 0:
+		b.kernelRefuses(x, i, err)
+	case err == unix.EINVAL:
 		from.full = neverSpliced
 		return 0, true
-	case nil:
+	case err == nil:
 		b.inputEnd(x, i)
 	default:
 		from.flags |= inputEnded
@@ -61,17 +82,34 @@ func (b *Bridge) pullPipe(x session, i int, p *pipe) (spent int, more bool) {
 	return 0, false
 }
 
+// fillFrom moves what leg l has into p. Out of the kernel's TLS one splice(2) brings at most one record. EAGAIN counts only when
+// p is empty, else it may be the pipe's.
+func (p *pipe) fillFrom(l *leg) error {
+	for {
+		n, err := p.fill(int(l.fd), spliceBytes-p.held)
+		if n == 0 || l.tls == 0 || p.held == spliceBytes {
+			return err
+		}
+	}
+}
+
 // passPipe is pass for bytes in a pipe. What leg i does not take stays there and is its stash.
 func (b *Bridge) passPipe(x session, i int, p *pipe) {
 	l := &x.legs[i]
+	if !l.takes() {
+		b.pipes.give(p)
+		return
+	}
 	l.moved += uint64(p.held)
 	b.pipes.spliced += uint64(p.held)
 	x.lastByte = b.loop.Now()
 	b.reach(x, LaneSplice)
-	switch err := p.drain(int(l.fd)); {
+	switch err := b.drain(x, i, p); {
 	case err != nil:
 		b.pipes.give(p)
 		b.breakLeg(x, i)
+	case !l.takes(): // its TLS could not go on
+		b.pipes.give(p)
 	case p.held == 0:
 		b.pipes.give(p)
 	case b.reserve(x, p.held):
@@ -84,9 +122,8 @@ func (b *Bridge) passPipe(x session, i int, p *pipe) {
 
 // flushPipe is flush for a stash in a pipe.
 func (b *Bridge) flushPipe(x session, i int, p *pipe) {
-	l := &x.legs[i]
 	before := p.held
-	if err := p.drain(int(l.fd)); err != nil {
+	if err := b.drain(x, i, p); err != nil {
 		b.breakLeg(x, i)
 		return
 	}
@@ -98,6 +135,18 @@ func (b *Bridge) flushPipe(x session, i int, p *pipe) {
 	}
 }
 
+// drain moves what p holds to leg i as far as that takes it.
+func (b *Bridge) drain(x session, i int, p *pipe) error {
+	l := &x.legs[i]
+	if l.flags&outKernel != 0 && !b.current(x, i) {
+		return nil
+	}
+	before := p.held
+	err := p.drain(int(l.fd))
+	b.tally(l, before-p.held, recordsOfSplice)
+	return err
+}
+
 // reach notes that plain legs of the session are spliced now.
 func (b *Bridge) reach(x session, lane Lane) {
 	before := x.lane()
@@ -106,6 +155,11 @@ func (b *Bridge) reach(x session, lane Lane) {
 			l.lane = lane
 		}
 	}
+	b.tellLane(x, before)
+}
+
+// tellLane tells the owner if the session's lane is not the one of before.
+func (b *Bridge) tellLane(x session, before Lane) {
 	if now := x.lane(); now != before && b.o.Moved != nil {
 		b.o.Moved(x.tag, now)
 	}

@@ -16,16 +16,37 @@ import (
 
 var spliced = [2]Lane{LaneSplice, LaneSplice}
 
+// full tells whether a Unix socket that takes no byte more refuses splice(2) too. Before Linux 6.5 it does not: what is spliced
+// goes to the end of the last buffer, whatever SO_SNDBUF says. TCP, which the bridge has, was never so.
+func full(t *testing.T) bool {
+	p := socketpair(t)
+	far := &peer{near: p[0]}
+	far.fill(t)
+	var q [2]int
+	if err := unix.Pipe2(q[:], unix.O_NONBLOCK|unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	unix.Write(q[1], make([]byte, 5000))
+	n, _ := splice(q[0], p[0], 5000)
+	for _, fd := range append(p[:], q[:]...) {
+		unix.Close(fd)
+	}
+	if n > 0 {
+		t.Log("NOT RUN HERE: this kernel lets splice(2) overfill the Unix sockets that the test is about")
+	}
+	return n == 0
+}
+
 // held makes a session whose client has taken nothing yet of a text that is in a pipe.
 func (r *rig) held(t *testing.T, loop int) (s *peers, before, text string) {
 	t.Helper()
 	c, b := r.unix(), r.unix()
 	before = strings.Repeat("\x00", c.clog(t))
-	s = r.joinLegs(loop, c, b, Join{})
 	text = randomText(50000)
 	if _, err := io.WriteString(b, text); err != nil {
 		t.Fatal(err)
 	}
+	s = r.joinLegs(loop, c, b, Join{}) // now, or the first half of text might fill a pipe alone
 	r.eventually("all of it in a pipe", func() bool {
 		n, _ := s.count()
 		return n.ToClient == uint64(len(text))
@@ -113,6 +134,9 @@ func TestPipeIsAStash(t *testing.T) {
 			r.wantAllEmpty(t)
 		},
 	}
+	if !full(t) {
+		return
+	}
 	for name, run := range cases {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, rigOptions{lanes: spliced})
@@ -185,6 +209,9 @@ func (s *peers) lane() (lane Lane) {
 
 // TestNoPipeLeft: with every pipe at a slow client the others go on, by reading and writing.
 func TestNoPipeLeft(t *testing.T) {
+	if !full(t) {
+		return
+	}
 	r := newRig(t, rigOptions{lanes: spliced, pipes: 2})
 	s1, before1, text1 := r.held(t, 0)
 	s2, _, _ := r.held(t, 0)

@@ -104,7 +104,7 @@ func TestUnbuilt(t *testing.T) {
 		{"#mapping", "normalize = \"lowercase\"\non_change = \"kick\"", nil},
 		{"#end", "[oauth]\njwt_username_claim = \"sub\"\n[capabilities.imap]\nbanner = \"hello\"", nil},
 		{"#server", "host_down_threshold = 3\nhost_down_cooldown = \"1s\"", nil},
-		{"#server", "ktls = \"require\"", []string{"server.ktls"}},
+		{"#server", "ktls = \"require\"", nil},
 		{"#server", "engine = \"io_uring\"", []string{"server.engine"}},
 		{"#server", "max_sessions_per_ip = 5", nil},
 		{"#server", "user = \"root\"\ngroup = \"root\"", nil},

@@ -13,7 +13,6 @@ type unbuilt struct {
 }
 
 var unbuiltFeatures = []unbuilt{
-	{"kernel TLS", when("server.ktls", func(c *Config) bool { return c.Server.KTLS != KTLSAuto })},
 	{"the io_uring engine", when("server.engine", func(c *Config) bool { return c.Server.Engine == EngineURing })},
 	{"http listeners", eachListener("protocol", func(l *Listener) bool { return l.Protocol == HTTP })},
 	{"the HTTP front", whenSet("http")},

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"math"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -10,14 +12,18 @@ const (
 	retireDrain   = 10e9
 	retireLinger  = 2e9
 	retireDiscard = 64 << 10
+	retirePoll    = 50e6 // for what no event tells
 )
 
 // retiree is one socket on its way out.
 type retiree struct {
 	fd int
 
-	rest      []byte // still to be sent; the retirer's own copy
-	finished  bool   // our FIN is sent
+	rest      []byte                                // still to be sent; the retirer's own copy
+	last      func(fd int) (left uint64, err error) // what comes between rest and our FIN; nil: nothing
+	left      uint64                                // by last, the least so far
+	deaf      bool                                  // what it sends cannot be read away
+	finished  bool                                  // our FIN is sent
 	discarded int
 	deadline  int64
 	timer     TimerID
@@ -39,9 +45,14 @@ func newRetirer(l *Loop) *retirer {
 
 // Retire closes a watched descriptor politely: what is left of rest is sent, then FIN, then input is discarded until
 // its end, 64 KiB or 2 s, then it is closed. The loop owns fd from now on; rest is copied.
-func (l *Loop) Retire(fd int, rest []byte) {
+func (l *Loop) Retire(fd int, rest []byte) { l.RetireAfter(fd, rest, nil) }
+
+// RetireAfter is Retire for a socket with something else to be done on it before FIN. last is called once rest is sent, and
+// again whenever the socket may have room and at least every 50 ms, until it says that nothing is left or fails, which closes
+// the socket. As long as less and less is left the peer gets more time. last must not call the loop.
+func (l *Loop) RetireAfter(fd int, rest []byte, last func(fd int) (leftBytes uint64, err error)) {
 	r := l.retired
-	c := &retiree{fd: fd, rest: rest, deadline: l.now + retireDrain}
+	c := &retiree{fd: fd, rest: rest, last: last, left: math.MaxUint64, deadline: l.now + retireDrain}
 	if r.advance(c) { // often so: the peer has left already
 		l.Close(fd)
 		return
@@ -54,7 +65,7 @@ func (l *Loop) Retire(fd int, rest []byte) {
 	r.list[r.last] = c
 	t := MakeToken(r.kind, r.last, 0)
 	if l.poll.rewatch(fd, t) == nil {
-		c.timer = l.Arm(0, c.deadline, t)
+		c.timer = l.Arm(0, r.due(c), t)
 	}
 	if c.timer == 0 {
 		r.close(t.Index(), c)
@@ -79,31 +90,42 @@ func send(fd int, p []byte) (n int, err error) {
 }
 
 // Ready goes on with what the socket allows.
-func (r *retirer) Ready(t Token, _ Ready) {
+func (r *retirer) Ready(t Token, ready Ready) {
 	c := r.list[t.Index()]
 	if c == nil {
 		return
 	}
 	draining := !c.finished
-	if r.advance(c) {
+	if r.advance(c) || c.deaf && c.finished && ready&(HangUp|Gone) != 0 {
 		r.close(t.Index(), c)
-	} else if draining && c.finished {
-		c.timer = r.loop.Arm(c.timer, c.deadline, t)
+	} else if draining && (c.finished || c.polled()) {
+		c.timer = r.loop.Arm(c.timer, r.due(c), t)
 	}
 }
 
-// Due closes a socket whose peer took too long.
+// polled tells that something is left to be done that no event tells of.
+func (c *retiree) polled() bool { return c.last != nil && len(c.rest) == 0 }
+
+// due is when to look at c again whatever happens.
+func (r *retirer) due(c *retiree) int64 {
+	if c.polled() {
+		return min(c.deadline, r.loop.now+retirePoll)
+	}
+	return c.deadline
+}
+
+// Due goes on with what is polled and closes a socket whose peer took too long.
 func (r *retirer) Due(t Token) int64 {
 	c := r.list[t.Index()]
 	if c == nil {
 		return 0
 	}
-	if c.deadline > r.loop.now {
-		return c.deadline
+	if c.deadline <= r.loop.now || c.polled() && r.advance(c) {
+		c.timer = 0
+		r.close(t.Index(), c)
+		return 0
 	}
-	c.timer = 0
-	r.close(t.Index(), c)
-	return 0
+	return r.due(c)
 }
 
 // Failed closes at once.
@@ -127,21 +149,47 @@ func (r *retirer) advance(c *retiree) (over bool) {
 		if len(c.rest) > 0 {
 			return r.discard(c)
 		}
+		done, err := r.finishUp(c)
+		if err != nil {
+			return true
+		}
+		if !done {
+			return r.discard(c)
+		}
 		unix.Shutdown(c.fd, unix.SHUT_WR)
 		c.rest, c.finished, c.deadline = nil, true, r.loop.now+retireLinger
 	}
 	return r.discard(c)
 }
 
+// finishUp does what comes before FIN and tells whether that is done.
+func (r *retirer) finishUp(c *retiree) (done bool, err error) {
+	if c.last == nil {
+		return true, nil
+	}
+	left, err := c.last(c.fd)
+	if left < c.left {
+		c.left, c.deadline = left, r.loop.now+retireDrain
+	}
+	if left > 0 || err != nil {
+		return false, err
+	}
+	c.last = nil
+	return true, nil
+}
+
 // discard reads input away and reports whether that has come to its end. While bytes are still owed an end of input does
 // not end the socket: the peer may have shut only its sending direction.
 func (r *retirer) discard(c *retiree) (over bool) {
 	for c.discarded < retireDiscard {
-		n, err := unix.Read(c.fd, r.loop.buf)
+		n, err := drainRead(c.fd, r.loop.buf)
 		switch {
 		case err == unix.EINTR:
 			continue
 		case err == unix.EAGAIN:
+			return false
+		case err == unix.EBADMSG, err == unix.EINVAL, err == unix.EMSGSIZE, err == unix.EKEYEXPIRED:
+			c.deaf = true // kernel TLS has refused a record; the peer gets its 2 s to read what it was told
 			return false
 		case err != nil:
 			return true
@@ -151,6 +199,14 @@ func (r *retirer) discard(c *retiree) (over bool) {
 		c.discarded += n
 	}
 	return c.finished
+}
+
+// drainRead is read(2) with room for a control message, without which a socket with kernel TLS refuses to give a record that
+// is no data (Documentation/networking/tls.rst).
+func drainRead(fd int, p []byte) (int, error) {
+	var control [32]byte
+	n, _, _, _, err := unix.Recvmsg(fd, p, control[:], 0)
+	return n, err
 }
 
 func (r *retirer) close(key uint32, c *retiree) {

@@ -11,13 +11,15 @@ import (
 var farewell = []byte("* BYE see you\r\n")
 
 // retire watches ours and retires it, as an owner would who has read nothing.
-func (r *rig) retire(ours int, rest []byte) {
+func (r *rig) retire(ours int, rest []byte) { r.t.Helper(); r.retireAfter(ours, rest, nil) }
+
+func (r *rig) retireAfter(ours int, rest []byte, last func(fd int) (uint64, error)) {
 	r.t.Helper()
 	l := r.Loops()[0]
 	r.fds.opened(1)
 	on(r.t, l, func() {
 		check(r.t, l.Watch(ours, MakeToken(0, 0, 0)))
-		l.Retire(ours, rest)
+		l.RetireAfter(ours, rest, last)
 		clear(rest) // it is copied
 	})
 }

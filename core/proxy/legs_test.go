@@ -52,8 +52,11 @@ func (l legs) lane() string {
 
 // bulkLane is where a session is that has moved much.
 func (l legs) bulkLane() string {
-	if l.lane() == "plain" {
+	switch {
+	case l.lane() == "plain":
 		return "splice"
+	case l.lane() == "record" && kernel().Any():
+		return "ktls"
 	}
 	return l.lane()
 }

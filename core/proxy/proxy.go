@@ -20,6 +20,7 @@ import (
 	"mailsplice/core/metrics"
 	"mailsplice/core/route"
 	"mailsplice/core/session"
+	"mailsplice/tlsx/ktls"
 )
 
 // Options are what a configuration does not say.
@@ -48,6 +49,7 @@ type Proxy struct {
 	maxFDs   int
 	dialer   *dial.Dialer
 	sessions *session.Sessions
+	kernel   *ktls.Support // nil: not to be used
 	metrics  *metrics.Set
 	admin    *admin.Server
 	adminLn  net.Listener
@@ -78,6 +80,11 @@ func Start(cfg *config.Config, o Options) (*Proxy, error) {
 	p.level.Set(cfg.Server.LogLevel)
 	p.log = newLog(cfg, o, p.level)
 	p.logger = p.log.Logger()
+	var err error
+	if p.kernel, err = kernelTLS(cfg.Server.KTLS, p.logger); err != nil {
+		p.log.Close(context.Background())
+		return nil, err
+	}
 	c, err := p.occupy(cfg)
 	if err == nil {
 		err = p.build(cfg)
@@ -137,7 +144,7 @@ func (p *Proxy) assemble(cfg *config.Config, router *route.Router) error {
 		return err
 	}
 	p.sessions, err = session.New(session.Options{Engine: p.engine, Dialer: p.dialer, Log: p.logger, Metrics: p.metrics, Policy: policy,
-		MaxLoginDelay: p.o.MaxLoginDelay})
+		MaxLoginDelay: p.o.MaxLoginDelay, Kernel: p.kernel})
 	if err != nil {
 		p.engine.Stop()
 	}

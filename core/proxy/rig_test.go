@@ -288,6 +288,9 @@ func (r *rig) assertLane() {
 	if slices.Contains(r.lanes, bridge.LanePlain) { // where a plain session goes that moves much
 		right += c.Lanes[bridge.LaneSplice]
 	}
+	if slices.Contains(r.lanes, bridge.LaneRecord) { // and one in TLS, if the kernel can
+		right += c.Lanes[bridge.LaneKTLS]
+	}
 	if c.Joined == 0 || right != c.Joined {
 		r.t.Errorf("lanes of %d sessions: got %v, want all in %v", c.Joined, c.Lanes, r.lanes)
 	}

@@ -35,7 +35,7 @@ func newLobby(s *Sessions, l *engine.Loop) *lobby {
 	b.kind = l.Register(b)
 	limits := s.policy.Load().Limits
 	b.bridge = bridge.New(l, bridge.Options{Idle: limits.BridgeIdle, HalfClosed: limits.HalfClosed, Stash: s.stash, Pipes: s.pipes,
-		Ended: b.ended, Moved: b.moved})
+		Kernel: s.o.Kernel, Ended: b.ended, Moved: b.moved})
 	return b
 }
 

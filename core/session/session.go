@@ -17,6 +17,7 @@ import (
 	"mailsplice/core/limits"
 	"mailsplice/core/metrics"
 	"mailsplice/tlsx"
+	"mailsplice/tlsx/ktls"
 )
 
 // TLSMode is how a leg is encrypted.
@@ -56,6 +57,8 @@ type Options struct {
 	Metrics *metrics.Set
 	// MaxLoginDelay bounds how long a refusal is held back; 0: the 15 s of SPEC 12. Tests are in more of a hurry.
 	MaxLoginDelay time.Duration
+	// Kernel says what the kernel may do of TLS; nil: nothing.
+	Kernel *ktls.Support
 	// Policy is in force until Apply.
 	Policy Policy
 }

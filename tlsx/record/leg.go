@@ -54,6 +54,12 @@ func (l *Leg) Version() uint16 { return l.in.Version() }
 // Suite returns the number of the cipher suite.
 func (l *Leg) Suite() uint16 { return l.in.Suite() }
 
+// Cipher returns what the suite encrypts with.
+func (l *Leg) Cipher() Cipher { return l.out.Cipher() }
+
+// Overhead returns how many bytes a record without padding is longer than its content.
+func (l *Leg) Overhead() int { return l.out.Overhead() }
+
 // Role returns the part that we play.
 func (l *Leg) Role() Role { return l.role }
 

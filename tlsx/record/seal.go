@@ -150,25 +150,34 @@ func appendHeader(dst []byte, typ byte, n int) []byte {
 // goes on if it had not failed. Called again it appends nothing. On an error, which is ErrExhausted, dst is returned as it
 // came and the connection can only be ended without a word.
 func (l *Leg) AppendClose(k *Keys, dst []byte, cause error) ([]byte, error) {
+	out := dst
+	for alerts := l.CloseAlerts(cause); len(alerts) > 0; alerts = alerts[2:] {
+		var err error
+		if out, err = l.out.seal(&k.out, out, typeAlert, alerts[:2]); err != nil {
+			return dst, err
+		}
+	}
+	return out, nil
+}
+
+// CloseAlerts is AppendClose for a direction that somebody else seals: it returns the alerts to send, of two bytes and one
+// record each, and none if there is nothing to say.
+func (l *Leg) CloseAlerts(cause error) []byte {
 	if l.role == 0 || l.OutClosed() {
-		return dst, nil
+		return nil
 	}
 	l.flags |= flagOutClosed
 	var peer PeerAlert
 	if errors.As(cause, &peer) {
-		return dst, nil
+		return nil
 	}
 	var broken *Violation
 	if !errors.As(cause, &broken) {
-		return l.out.seal(&k.out, dst, typeAlert, []byte{levelWarning, byte(CloseNotify)})
+		return []byte{levelWarning, byte(CloseNotify)}
 	}
 	if broken.Alert != NoRenegotiation {
-		return l.out.seal(&k.out, dst, typeAlert, []byte{levelFatal, byte(broken.Alert)})
+		return []byte{levelFatal, byte(broken.Alert)}
 	}
 	// Always a warning (RFC 5246 7.2.2), so the end still has to be said.
-	out, err := l.out.seal(&k.out, dst, typeAlert, []byte{levelWarning, byte(NoRenegotiation)})
-	if err != nil {
-		return dst, err
-	}
-	return l.out.seal(&k.out, out, typeAlert, []byte{levelWarning, byte(CloseNotify)})
+	return []byte{levelWarning, byte(NoRenegotiation), levelWarning, byte(CloseNotify)}
 }
