@@ -88,10 +88,12 @@ func TestStartKernelTLS(t *testing.T) {
 			if (err != nil) != refused || refused && !strings.Contains(err.Error(), "server.ktls") {
 				t.Errorf("got %v, want a refusal: %v", err, refused)
 			}
+			if r.proxy = p; p != nil {
+				r.stop() // which flushes the log
+			}
 			if n := strings.Count(r.log.String(), "kernel TLS"); (n == 1) != (m != "off" && !refused) {
 				t.Errorf("got %d lines about kernel TLS", n)
 			}
-			r.proxy = p
 		})
 	}
 }

@@ -215,7 +215,7 @@ func TestMetricsListener(t *testing.T) {
 	}
 }
 
-// A session's lane follows what it moves, in GET /connections and in the metrics, and no session is counted twice.
+// A session's lane follows what it moves, in GET /connections, in the metrics and in the log, and no session is counted twice.
 func TestLaneOfBulk(t *testing.T) {
 	r := newRig(t, stage{})
 	c := r.login("alice")
@@ -236,5 +236,9 @@ func TestLaneOfBulk(t *testing.T) {
 	list := r.must("GET", "/connections")["connections"].([]any)
 	if got := list[0].(map[string]any)["lane"]; got != after || r.proxy.sessions.Counts().Joined != 1 {
 		t.Errorf("got lane %v of %d sessions, want %q", got, r.proxy.sessions.Counts().Joined, after)
+	}
+	c.Close()
+	if line := r.logged("session ended", 1)[0]; !strings.Contains(line, " mode="+after+" ") {
+		t.Errorf("got %q, want mode=%s", line, after)
 	}
 }
