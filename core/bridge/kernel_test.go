@@ -93,6 +93,60 @@ func TestKickDeliversInTLS(t *testing.T) {
 	})
 }
 
+// TestFINWaitsForTheKernel: a slow client gets every byte and a whole end although we have nothing left of it: the kernel has,
+// and SHUT_WR would cut off what it has not given to TCP (DESIGN 4: truncated downloads).
+func TestFINWaitsForTheKernel(t *testing.T) {
+	for name, end := range map[string]func(s *peers){
+		"backend ends": func(s *peers) { s.backend.closeWrite() },
+		"kick":         func(s *peers) { s.r.on(0, func(b *Bridge) { b.Kick(s.id) }) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			overSealed(t, func(t *testing.T, r *rig) {
+				most := r.mostTaken(t)
+				for n := most - 28<<10; n <= most; n += 4 << 10 {
+					slowAtTheEnd(t, r, n, end)
+				}
+			})
+		})
+	}
+}
+
+// mostTaken is how much the socket of a narrow leg takes before there is a stash.
+func (r *rig) mostTaken(t *testing.T) int {
+	c, b := r.sealedPeer(t, client), r.unix()
+	c.narrow()
+	s := r.joinLegs(0, c.peer, b, Join{})
+	total := 0
+	for r.stash.InUse() == 0 {
+		total += 4 << 10
+		io.WriteString(b, randomText(4<<10))
+		r.eventually("all moved", func() bool { m, _ := s.count(); return m.ToClient == uint64(total) })
+	}
+	c.below.Close()
+	b.Close()
+	r.waitEnd(s.tag, ClientReset)
+	return total - 4<<10
+}
+
+func slowAtTheEnd(t *testing.T, r *rig, n int, end func(s *peers)) {
+	c, b := r.sealedPeer(t, client), r.unix()
+	c.narrow()
+	s := r.joinLegs(0, c.peer, b, Join{})
+	text := randomText(n)
+	io.WriteString(b, text)
+	r.eventually("all moved", func() bool { m, _ := s.count(); return m.ToClient == uint64(n) })
+	end(s)
+	r.eventually("the end", func() bool { return s.isHalved() || len(r.ended) > 0 })
+	if far, ok := c.below.(*net.TCPConn); ok {
+		far.SetReadBuffer(1 << 20) // so that TCP is in no doubt whether to send what fits
+	}
+	c.want(text)
+	c.wantEnd(true)
+	c.below.Close()
+	b.Close()
+	<-r.ended
+}
+
 // TestSuites: every version and cipher of which the keys can be taken over, with crypto/tls at both far ends.
 func TestSuites(t *testing.T) {
 	for _, suite := range tlstest.Suites {

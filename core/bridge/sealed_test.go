@@ -134,8 +134,8 @@ func (r *rig) joinSealed(client, backend *sealedPeer) *peers {
 // narrow makes the sockets of a far end's connection hold little.
 func (p *sealedPeer) narrow() {
 	if far, ok := p.below.(*net.TCPConn); ok {
-		far.SetReadBuffer(64 << 10)
-		unix.SetsockoptInt(p.near, unix.SOL_SOCKET, unix.SO_SNDBUF, 64<<10)
+		far.SetReadBuffer(16 << 10)
+		unix.SetsockoptInt(p.near, unix.SOL_SOCKET, unix.SO_SNDBUF, 16<<10)
 	}
 }
 
