@@ -44,7 +44,7 @@ func (b *Bridge) promote(x session, i int) {
 		b.installOut(from, to)
 	}
 	if !from.plainIn() && from.open() && from.raw == 0 && from.flags&stays == 0 {
-		b.installIn(from)
+		b.installIn(from, to)
 	}
 	b.tellLane(x, before)
 }
@@ -64,7 +64,10 @@ func (b *Bridge) installOut(from, to *leg) {
 	e := b.sealed.Live(to.tls)
 	h := e.Out()
 	defer h.Wipe()
-	written, err := ktls.Written(int(to.fd))
+	written, exact, err := ktls.Written(int(to.fd))
+	if err == nil && !exact {
+		return // in a quieter moment
+	}
 	if err == nil {
 		err = b.install(to, ktls.TX, &h)
 	}
@@ -77,7 +80,7 @@ func (b *Bridge) installOut(from, to *leg) {
 }
 
 // installIn puts the receiving key of l into the kernel. Invariant: no byte of a record has been read and not opened.
-func (b *Bridge) installIn(l *leg) {
+func (b *Bridge) installIn(l, to *leg) {
 	h := b.tlsOf(l).In()
 	defer h.Wipe()
 	if b.install(l, ktls.RX, &h) != nil {
@@ -85,6 +88,7 @@ func (b *Bridge) installIn(l *leg) {
 		return
 	}
 	l.flags |= inKernel
+	b.tlsOf(l).SetSeqIn(h.Seq() - to.moved) // see hollow
 }
 
 func (b *Bridge) install(l *leg, d ktls.Direction, h *record.Half) error {
@@ -138,6 +142,9 @@ func (b *Bridge) pullKernel(x session, i int, broken bool) (spent int, more bool
 		err = unix.EINVAL
 	}
 	if err != nil {
+		if err == unix.EAGAIN && b.hollow(x, i) {
+			return 0, false
+		}
 		b.kernelRefuses(x, i, err)
 		return 0, false
 	}
@@ -146,7 +153,30 @@ func (b *Bridge) pullKernel(x session, i int, broken bool) (spent int, more bool
 		b.inputEnd(x, i)
 		return 0, false
 	}
-	return n, b.takeKernel(x, i, typ, buf, n)
+	more = b.takeKernel(x, i, typ, buf, n)
+	return n, !b.hollow(x, i) && more
+}
+
+// hollow ends the session if leg i's peer sends record upon record without content, which the kernel reads over: each of them
+// is work, and none shows (SECURITY 26). A record of data has a byte at least, so of records without there were as many
+// as records exceed bytes since the last look. What is compared is kept in place of the number that the kernel has now.
+func (b *Bridge) hollow(x session, i int) bool {
+	from, to := &x.legs[i], &x.legs[1-i]
+	if !from.open() || !to.takes() { // what nobody takes is not counted
+		return false
+	}
+	t := b.tlsOf(from)
+	n, err := ktls.Seq(int(from.fd), ktls.RX, t.Cipher())
+	if err != nil {
+		return false // reading will say so
+	}
+	before := t.SeqIn()
+	t.SetSeqIn(n - to.moved)
+	if int64(n-to.moved-before) <= record.MaxIdle {
+		return false
+	}
+	b.violated(x, i, t.Refuse(record.UnexpectedMessage, "too many records that carry nothing"))
+	return true
 }
 
 // kernelRefuses acts on an error of reading leg i.

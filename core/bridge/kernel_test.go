@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"mailsplice/tlsx/ktls"
+	"mailsplice/tlsx/record"
 	"mailsplice/tlsx/tlstest"
 )
 
@@ -74,6 +75,26 @@ func controlAmidAStream(t *testing.T, r *rig, from int, control func(*sealedPeer
 	if rep := r.waitEnd(s.tag, [2]Reason{ClientClosed, BackendClosed}[from]); rep.Unclean != [2]bool{} {
 		t.Errorf("report: got %+v, want clean ends", rep)
 	}
+}
+
+// TestHollowRecordsEndTheSession: records without content are work for nothing, also where the kernel reads over them (SECURITY 26).
+func TestHollowRecordsEndTheSession(t *testing.T) {
+	overSealed(t, func(t *testing.T, r *rig) {
+		c, b := r.sealedPeer(t, client), r.sealedPeer(t, backend)
+		s := r.joinSealed(c, b)
+		hollow := func(n int) (raw []byte) {
+			for range n {
+				raw = append(raw, c.out.record(dataRecord, nil)...)
+			}
+			return raw
+		}
+		for range 40 { // few at a time are none of it
+			c.send(append(hollow(record.MaxIdle), c.seal("x")...))
+			b.want("x")
+		}
+		c.send(hollow(2 * (record.MaxIdle + 1)))
+		r.waitEnd(s.tag, ClientTLS)
+	})
 }
 
 // TestKickDeliversInTLS: what is stashed for the client is delivered, then close_notify and FIN, however slow it reads.

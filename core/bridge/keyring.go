@@ -7,7 +7,7 @@ import (
 
 const (
 	// keyringSlots is how many legs' expanded keys a loop keeps, 2.7 KB each (record.Keys). Legs beyond it share slots: they
-	// expand their keys anew when they take turns, and never fail. Measured: that is a quarter of a NOOP's CPU
+	// expand their keys anew when they take turns, and never fail. Measured: that is an eighth of a NOOP's CPU
 	// (docs/benchmarks.md).
 	keyringSlots = 2048
 	// keyringRest is after how long at the latest, twice as long, the keys of a quiet leg are dropped, in nanoseconds.

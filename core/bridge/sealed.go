@@ -245,7 +245,9 @@ func (b *Bridge) violated(x session, i int, cause error) {
 		return
 	}
 	if l.flags&outKernel != 0 {
-		b.sealed.Live(l.tls).say(b.tlsOf(l).CloseAlerts(cause))
+		if alerts := b.tlsOf(l).CloseAlerts(cause); len(alerts) > 0 { // else what is owed already stays
+			b.sealed.Live(l.tls).say(alerts)
+		}
 		return
 	}
 	out, err := b.tlsOf(l).AppendClose(b.keys.of(l.tls), b.out[:0], cause)

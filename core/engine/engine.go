@@ -29,7 +29,7 @@ type Engine struct {
 	bugs  bugs
 
 	listened atomic.Uint32 // listeners so far
-	parked   atomic.Int32  // Parks: goroutines that work on sockets beside the loops
+	company  atomic.Int32  // goroutines at work beside the loops
 
 	started bool // set by Start and Stop, which have one caller
 

@@ -46,7 +46,7 @@ const edge = unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET
 // can be watched like any other. A goroutine in a blocking epoll_wait(2) would keep a thread and a processor of the
 // scheduler (GOMAXPROCS) until the runtime's monitor takes it away, and each event, each message and each answer would
 // change threads. This way the goroutine that a loop wakes runs next on the same thread, and so does the loop when it is
-// woken: 15 % of a login's CPU. Alone, it sleeps in epoll_wait(2), which is a fifth of the system calls for events: 25 % of a
+// woken: 15 % of a login's CPU. Alone, it sleeps in epoll_wait(2), which is a fifth of the system calls for events: 20 % of a
 // round trip's CPU (docs/benchmarks.md).
 type epoll struct {
 	fd      int
@@ -57,7 +57,7 @@ type epoll struct {
 	conn    syscall.RawConn // of outer
 
 	// owned by the loop
-	nested  bool            // fd is in outer
+	nested  bool            // outer is told of what happens in fd
 	nesting unix.EpollEvent // how; here since what epoll_ctl(2) is given escapes
 	end     int64           // the deadline that outer has, in the loop's time; 0: none, or one in the past
 	look    func(uintptr) bool
@@ -70,7 +70,7 @@ type epoll struct {
 }
 
 func newEpoll() (_ *epoll, err error) {
-	p := &epoll{fd: -1, bell: -1, nesting: unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET}}
+	p := &epoll{fd: -1, bell: -1}
 	p.look = p.found // once: a function made for each sleep would be garbage
 	defer func() {
 		if err != nil {
@@ -106,19 +106,23 @@ func (p *epoll) open() error {
 	if p.conn, err = p.outer.SyscallConn(); err != nil {
 		return fmt.Errorf("watching outer epoll: %w", err)
 	}
+	if err := unix.EpollCtl(fd, unix.EPOLL_CTL_ADD, p.fd, &p.nesting); err != nil {
+		return fmt.Errorf("putting an epoll into another: %w", err)
+	}
 	return nil
 }
 
-// nest puts the epoll into the outer one, or takes it out.
+// nest has the outer epoll told of what happens in the inner one, or not. It was put there while it was empty: adding an
+// epoll makes the kernel walk through everything in it, 60 ns each, under a lock of the whole machine, and may fail.
 func (p *epoll) nest(in bool) error {
 	if p.nested == in {
 		return nil
 	}
-	op := unix.EPOLL_CTL_DEL
+	p.nesting.Events = 0
 	if in {
-		op = unix.EPOLL_CTL_ADD
+		p.nesting.Events = unix.EPOLLIN | unix.EPOLLET // what is there is reported
 	}
-	if err := unix.EpollCtl(p.outerFD, op, p.fd, &p.nesting); err != nil {
+	if err := unix.EpollCtl(p.outerFD, unix.EPOLL_CTL_MOD, p.fd, &p.nesting); err != nil {
 		return err
 	}
 	p.nested = in

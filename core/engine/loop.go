@@ -86,6 +86,10 @@ func (l *Loop) Register(h Handler) Kind {
 	return Kind(l.kinds - 1)
 }
 
+// Company tells the loops how many goroutines more, or fewer, are at work in exchange with them: it decides how they sleep (epoll).
+// Nothing but speed depends on it. Any goroutine may call it.
+func (e *Engine) Company(more int) { e.company.Add(int32(more)) }
+
 // ID is the loop's number, from 0.
 func (l *Loop) ID() int { return l.id }
 
@@ -181,7 +185,7 @@ func (l *Loop) run() {
 	defer close(l.done)
 	events := make([]event, 256)
 	for !l.stop.Load() {
-		n, err := l.poll.wait(events, l.until(), l.engine.parked.Load() > 0)
+		n, err := l.poll.wait(events, l.until(), l.engine.company.Load() > 0)
 		if err != nil {
 			panic("bug: " + err.Error()) // EBADF or EINVAL: the poller itself is broken
 		}

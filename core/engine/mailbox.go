@@ -22,12 +22,11 @@ func (b *mailbox) post(m Message) {
 		return
 	}
 	b.queue = append(b.queue, m)
-	ring := b.asleep
-	b.asleep = false
-	b.mu.Unlock()
-	if ring {
-		b.wake()
+	if b.asleep {
+		b.asleep = false
+		b.wake() // under the lock: behind stop the poller is closed, and its descriptors may be somebody else's
 	}
+	b.mu.Unlock()
 }
 
 // rest tells whether the loop may sleep: nothing is queued, and what is posted from now on wakes it.

@@ -298,7 +298,6 @@ func (pt *parkTable) add(p *Park, watch func(int, Token) error) error {
 		}
 	}
 	pt.byKey[p.key] = p
-	pt.loop.engine.parked.Add(1)
 	return nil
 }
 
@@ -314,10 +313,7 @@ func (pt *parkTable) keep(p *Park) error {
 
 func (pt *parkTable) remove(key uint32) {
 	pt.mu.Lock()
-	if _, there := pt.byKey[key]; there {
-		delete(pt.byKey, key)
-		pt.loop.engine.parked.Add(-1)
-	}
+	delete(pt.byKey, key)
 	pt.mu.Unlock()
 }
 

@@ -235,6 +235,7 @@ func (c *conversation) run() (*dialog.Verdict, error) {
 		}
 		if len(p) == 0 {
 			if p, err = c.read(room[:]); err != nil {
+				used = len(room) // it may have brought something all the same
 				return nil, err
 			}
 			used = max(used, len(p))

@@ -135,7 +135,9 @@ func (b *lobby) shaken(t engine.Token, rec *record, h *handshake) {
 		h.err = b.encrypted(t, rec, tk, h)
 	}
 	if h.err != nil {
-		h.park.Detach()
+		if !tk.carried { // else the ferry has it
+			h.park.Detach()
+		}
 		b.end(t, rec, handshakeReason(h.err))
 		return
 	}
@@ -152,6 +154,10 @@ func (b *lobby) shaken(t engine.Token, rec *record, h *handshake) {
 
 // encrypted makes the loop go on with what the handshake has led to.
 func (b *lobby) encrypted(t engine.Token, rec *record, tk *talk, h *handshake) error {
+	fd := -1
+	if h.taken.Conn == nil {
+		fd = h.park.Detach() // before all else: from now on the session closes it
+	}
 	rec.suites[0] = h.taken.Facts.Suite
 	tk.tls = &clientTLS{facts: h.taken.Facts}
 	b.s.tookOver(h.taken)
@@ -159,7 +165,6 @@ func (b *lobby) encrypted(t engine.Token, rec *record, tk *talk, h *handshake) e
 		tk.tls.leg = h.taken.Leg
 		h.taken.Leg.Wipe()
 		appendTo(&tk.tls.raw, h.taken.Ahead)
-		fd := h.park.Detach()
 		if h.seen&(engine.HangUp|engine.Gone) != 0 { // so that it is heard of again
 			return b.loop.Rewatch(fd, t)
 		}

@@ -10,6 +10,8 @@ const maxIdle = 32
 // new copies its stack three times before it is as large as a handshake needs it (measured: 3 % of a login). Any
 // goroutine may use it.
 type crew struct {
+	company func(more int) // is told how many are at work; immutable
+
 	mu     sync.Mutex
 	idle   []chan func() // guarded by mu; the one that was busy last is at the end, its stack is warm
 	closed bool          // guarded by mu
@@ -23,6 +25,7 @@ func (c *crew) start(run func()) bool {
 	if c.closed {
 		return false
 	}
+	c.company(1)
 	if n := len(c.idle); n > 0 {
 		c.idle[n-1] <- run // it has room for one
 		c.idle[n-1] = nil
@@ -38,6 +41,7 @@ func (c *crew) work(run func()) {
 	next := make(chan func(), 1)
 	for run != nil {
 		run()
+		c.company(-1)
 		if !c.rest(next) {
 			return
 		}

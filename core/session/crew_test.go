@@ -7,7 +7,8 @@ import (
 )
 
 func TestCrewDoesEverythingAndKeepsFew(t *testing.T) {
-	var c crew
+	var company atomic.Int64
+	c := crew{company: func(more int) { company.Add(int64(more)) }}
 	const jobs = 3 * maxIdle
 	var done atomic.Int64
 	for round := range 2 {
@@ -20,6 +21,9 @@ func TestCrewDoesEverythingAndKeepsFew(t *testing.T) {
 			}
 		}
 		begun.Wait() // all at the same time
+		if n := company.Load(); n < jobs {
+			t.Errorf("%d are said to be at work, want %d", n, jobs)
+		}
 		close(gate)
 		for want := int64(jobs * (round + 1)); done.Load() < want; {
 			c.mu.Lock()
@@ -31,6 +35,9 @@ func TestCrewDoesEverythingAndKeepsFew(t *testing.T) {
 		}
 	}
 	c.close()
+	if n := company.Load(); n != 0 {
+		t.Errorf("%d are said to be at work at the end", n)
+	}
 	if got := done.Load(); got != 2*jobs {
 		t.Errorf("%d of %d jobs were done", got, 2*jobs)
 	}
@@ -38,7 +45,7 @@ func TestCrewDoesEverythingAndKeepsFew(t *testing.T) {
 
 // close waits for what is under way, ends what waits (the leak check sees to that), and refuses what comes later.
 func TestCrewCloses(t *testing.T) {
-	var c crew
+	c := crew{company: func(int) {}}
 	first := make(chan struct{})
 	c.start(func() { close(first) })
 	<-first

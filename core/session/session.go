@@ -109,6 +109,7 @@ type Sessions struct {
 func New(o Options) (*Sessions, error) {
 	s := &Sessions{o: o, stash: bridge.NewBudget(o.Policy.Limits.StashBytes), storms: newStorms(), pipes: bridge.NewPipes(bridge.MaxPipes), registry: newRegistry(),
 		connections: limits.NewConnections(o.Policy.Limits.SessionsPerIP), delays: limits.NewDelays(time.Now), gates: map[string]*gate{}}
+	s.crew.company = o.Engine.Company
 	s.homes.Store(new([]*home))
 	for p := range protocols {
 		if p > 0 {

@@ -176,27 +176,27 @@ func Send(fd int, typ byte, content []byte) (bool, error) {
 const writtenTries = 4
 
 // Written is how many bytes of the stream TCP has been given, acknowledged or not, counted from some start that does not
-// change. Acknowledgements that come all the time may make it say less than there is.
-func Written(fd int) (uint64, error) {
+// change. Acknowledgements that come all the time may make it say less than there is; exact tells that it does not.
+func Written(fd int) (n uint64, exact bool, err error) {
 	before, err := acked(fd)
 	for range writtenTries {
 		if err != nil {
-			return 0, err
+			return 0, false, err
 		}
 		queued, err := unix.IoctlGetInt(fd, unix.SIOCOUTQ)
 		if err != nil {
-			return 0, fmt.Errorf("asking for unacknowledged bytes: %w", err)
+			return 0, false, fmt.Errorf("asking for unacknowledged bytes: %w", err)
 		}
 		after, err := acked(fd)
 		if err != nil {
-			return 0, err
+			return 0, false, err
 		}
 		if before == after {
-			return before + uint64(queued), nil
+			return before + uint64(queued), true, nil
 		}
 		before = after
 	}
-	return before, nil
+	return before, false, nil
 }
 
 func acked(fd int) (uint64, error) {

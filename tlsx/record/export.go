@@ -102,7 +102,7 @@ func (l *Leg) possible() bool {
 	switch {
 	case l.role != AsServer && l.role != AsClient,
 		l.flags&^(flagOwes|flagInClosed|flagOutClosed) != 0,
-		l.idle > maxIdle, l.credit > creditFull:
+		l.idle > MaxIdle, l.credit > creditFull:
 		return false
 	case s.version == version12:
 		return l.flags&flagOwes == 0 && l.tickets == 0 && l.headLen == 0 && l.credit == creditFull

@@ -315,7 +315,7 @@ func TestIgnored(t *testing.T) {
 	} {
 		leg := gcmLeg(t, c.version)
 		s := sender{h: leg.in}
-		input := times(3, func() []byte { return append(times(maxIdle, func() []byte { return c.send(&s) }), s.data("x")...) })
+		input := times(3, func() []byte { return append(times(MaxIdle, func() []byte { return c.send(&s) }), s.data("x")...) })
 		if got, _ := drain(t, &leg, new(Keys), input); string(got) != "xxx" {
 			t.Errorf("%s: got %q, want xxx", name, got)
 		}

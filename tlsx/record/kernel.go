@@ -95,6 +95,9 @@ func (l *Leg) Sent(n, records int) {
 	}
 }
 
+// SeqIn is what SetSeqIn has noted.
+func (l *Leg) SeqIn() uint64 { return l.in.seq }
+
 // SetSeqIn notes the number of the next record to be opened, as another record layer has it.
 func (l *Leg) SetSeqIn(n uint64) { l.in.seq = n }
 

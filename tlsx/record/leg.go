@@ -95,12 +95,14 @@ func (l Leg) Format(f fmt.State, _ rune) {
 	_, _ = io.WriteString(f, "leg(in "+l.in.describe()+", out "+l.out.describe()+")")
 }
 
+// MaxIdle is how many records in a row may carry nothing, as in crypto/tls.
+const MaxIdle = 16
+
 // Credit for control records, counted in KiB of application data moved (see doc.go).
 const (
 	costUpdate     = 64              // KiB a KeyUpdate costs: some microseconds of ours against 24 bytes of the peer's
 	costRecord     = 8               // KiB any handshake record costs, a KeyUpdate's included in costUpdate
 	creditFull     = 32 * costUpdate // at the start and at most
-	maxIdle        = 16              // records in a row that carry nothing: as crypto/tls
 	kib            = 1 << 10
 	maxTicketCount = 1<<16 - 1 // NewSessionTickets that are counted
 )

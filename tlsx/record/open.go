@@ -199,7 +199,7 @@ func (l *Leg) take(typ byte, plain []byte) (Opened, error) {
 
 // nothing counts a record that carried nothing.
 func (l *Leg) nothing() (Opened, error) {
-	if l.idle >= maxIdle {
+	if l.idle >= MaxIdle {
 		return Opened{}, errIdleFlood
 	}
 	l.idle++
