@@ -7,6 +7,7 @@ import (
 
 	"mailsplice/core/engine"
 	"mailsplice/tlsx/ktls"
+	"mailsplice/tlsx/record"
 )
 
 // MaxTailBytes bounds each tail of a Join and each stash of a Parcel. Before the bridge at most 64 KiB are read ahead
@@ -79,7 +80,8 @@ type Bridge struct {
 
 	// owned by the loop
 	records *engine.Slab[state]
-	sealed  *engine.Slab[sealedLeg] // of legs in LaneRecord and LaneKTLS
+	sealed  *engine.Slab[record.Leg] // of legs in LaneRecord and LaneKTLS
+	kernel  map[uint32]*kernelLeg    // by their index there, those of flag outKernel
 	stashes stashes
 	pipes   *pipes
 	keys    keyring
@@ -95,7 +97,7 @@ func New(l *engine.Loop, o Options) *Bridge {
 	if o.Pipes == nil {
 		o.Pipes = NewPipes(0)
 	}
-	b := &Bridge{loop: l, o: o, records: engine.NewSlab[state](), sealed: engine.NewSlab[sealedLeg](),
+	b := &Bridge{loop: l, o: o, records: engine.NewSlab[state](), sealed: engine.NewSlab[record.Leg](), kernel: map[uint32]*kernelLeg{},
 		pipes: &pipes{loop: l, shared: o.Pipes}, spliceAfter: spliceAfter, kernelAfter: kernelAfter}
 	b.stashes = newStashes(o.Stash, b.pipes)
 	b.keys.init(l)

@@ -17,14 +17,14 @@ const alertBytes = 2
 type farewell struct {
 	cipher   record.Cipher
 	overhead int    // of a record, in bytes
-	account  uint64 // sealedLeg.account and the plaintext
+	account  uint64 // kernelLeg.account and the plaintext
 	words    [4]byte
 	owed     uint8
 }
 
 // farewellOf is what is left to be done for leg l when its stash is gone.
 func (b *Bridge) farewellOf(l *leg) farewell {
-	e := b.sealed.Live(l.tls)
+	e := b.sealedOf(l)
 	return farewell{cipher: e.Cipher(), overhead: e.Overhead(), account: e.account + l.moved, words: e.words, owed: e.owed}
 }
 
@@ -52,7 +52,7 @@ func (f *farewell) last(fd int) (leftBytes uint64, err error) {
 
 // notifyKernel is notify for a leg whose sending key is in the kernel.
 func (b *Bridge) notifyKernel(x session, i int) bool {
-	l, e := &x.legs[i], b.sealed.Live(x.legs[i].tls)
+	l, e := &x.legs[i], b.sealedOf(&x.legs[i])
 	if !e.OutClosed() && x.legs[1-i].flags&(unclean|broken) == 0 {
 		e.say(e.CloseAlerts(nil))
 	}
@@ -85,7 +85,7 @@ func (b *Bridge) stillDraining(x session) bool {
 
 // partKernel is part for a leg whose sending key is in the kernel and which is not shut yet.
 func (b *Bridge) partKernel(l, other *leg) {
-	e := b.sealed.Live(l.tls)
+	e := b.sealedOf(l)
 	if !e.OutClosed() && other.flags&(unclean|broken) == 0 {
 		e.say(e.CloseAlerts(nil))
 	}

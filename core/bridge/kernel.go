@@ -14,14 +14,31 @@ const kernelAfter = 1 << 20
 // sealedLeg is where a leg stands in TLS. With a direction in the kernel the Leg still says what control records mean and
 // which key comes next; the kernel has the numbers of the records.
 type sealedLeg struct {
-	record.Leg
-	account uint64 // outKernel: what TCP was given, less the plaintext taken for the leg, less the kernel's records' overhead
+	*record.Leg
+	*kernelLeg
+}
+
+// kernelLeg is what a leg of flag outKernel needs besides. Few have it: it is not in the slab.
+type kernelLeg struct {
+	account uint64 // what TCP was given, less the plaintext taken for the leg, less the kernel's records' overhead
 	words   [4]byte
 	owed    uint8 // bytes of words: alerts to be sent by the kernel, behind the stash
 }
 
 // say has alerts sent behind what waits for the leg.
-func (e *sealedLeg) say(alerts []byte) { e.owed = uint8(copy(e.words[:], alerts)) }
+func (e *kernelLeg) say(alerts []byte) { e.owed = uint8(copy(e.words[:], alerts)) }
+
+// sealedOf is where leg l, which is in TLS, stands. Of one without outKernel the second half is empty, and not kept.
+func (b *Bridge) sealedOf(l *leg) sealedLeg {
+	k := b.kernel[l.tls]
+	if k == nil {
+		k = new(kernelLeg)
+		if l.flags&outKernel != 0 {
+			b.kernel[l.tls] = k
+		}
+	}
+	return sealedLeg{b.sealed.Live(l.tls), k}
+}
 
 // plainIn and plainOut tell whether reading the descriptor gives plaintext, and whether it takes plaintext.
 func (l *leg) plainIn() bool  { return l.tls == 0 || l.flags&inKernel != 0 }
@@ -61,8 +78,7 @@ func (b *Bridge) able(l *leg, d ktls.Direction) bool {
 
 // installOut puts the sending key of to into the kernel. Invariant: nothing sealed waits for the leg.
 func (b *Bridge) installOut(from, to *leg) {
-	e := b.sealed.Live(to.tls)
-	h := e.Out()
+	h := b.tlsOf(to).Out()
 	defer h.Wipe()
 	written, exact, err := ktls.Written(int(to.fd))
 	if err == nil && !exact {
@@ -75,8 +91,9 @@ func (b *Bridge) installOut(from, to *leg) {
 		from.flags |= stays
 		return
 	}
-	e.account = written - to.moved - h.Seq()*uint64(e.Overhead())
 	to.flags |= outKernel
+	e := b.sealedOf(to)
+	e.account = written - to.moved - h.Seq()*uint64(e.Overhead())
 }
 
 // installIn puts the receiving key of l into the kernel. Invariant: no byte of a record has been read and not opened.
@@ -257,7 +274,7 @@ func (b *Bridge) exhausted(l *leg, t *record.Leg) bool {
 
 // nextOut gives the kernel the key behind a KeyUpdate that it has sealed.
 func (b *Bridge) nextOut(l *leg, sent int) error {
-	e := b.sealed.Live(l.tls)
+	e := b.sealedOf(l)
 	records, err := ktls.Seq(int(l.fd), ktls.TX, e.Cipher())
 	if err != nil {
 		return err

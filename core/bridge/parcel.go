@@ -183,7 +183,7 @@ func (l *legImage) check() error {
 		return errors.New("an account of what the kernel seals, but it does not")
 	case l.flags&inKernel != 0 && len(l.raw) > 0:
 		return fmt.Errorf("%d bytes unopened of what the kernel opens", len(l.raw))
-	case len(l.words) > len(sealedLeg{}.words) || len(l.words)%2 != 0:
+	case len(l.words) > len(kernelLeg{}.words) || len(l.words)%2 != 0:
 		return fmt.Errorf("alerts of %d bytes", len(l.words))
 	case !l.sealed() && l.flags&unclean != 0:
 		return fmt.Errorf("an end of TLS in lane %s", l.lane)
@@ -238,7 +238,7 @@ func (b *Bridge) imageOf(x session) (m image) {
 		l := &x.legs[i]
 		m.legs[i] = legImage{lane: l.lane, flags: l.flags & kept, moved: l.moved, stash: b.stashes.bytes(l.stash), raw: b.stashes.bytes(l.raw)}
 		if l.tls != 0 {
-			e := b.sealed.Live(l.tls)
+			e := b.sealedOf(l)
 			m.legs[i].keys, m.legs[i].account, m.legs[i].words = e.Export(nil), e.account, e.words[:e.owed]
 		}
 	}
@@ -289,7 +289,7 @@ func (b *Bridge) restore(x session, m *image) error {
 			if err != nil {
 				return err
 			}
-			e := b.sealed.Live(x.legs[i].tls)
+			e := b.sealedOf(&x.legs[i])
 			e.account = l.account
 			e.say(l.words)
 		}

@@ -24,7 +24,7 @@ func (b *Bridge) tlsOf(l *leg) *record.Leg {
 	if l.tls == 0 {
 		return nil
 	}
-	return &b.sealed.Live(l.tls).Leg
+	return b.sealed.Live(l.tls)
 }
 
 // attach gives leg i the TLS state t, which is moved, and what was read and not opened yet.
@@ -39,7 +39,7 @@ func (b *Bridge) attach(x session, i int, t *record.Leg, raw []byte) error {
 	if err != nil {
 		return err
 	}
-	*v = sealedLeg{Leg: *t}
+	*v = *t
 	t.Wipe()
 	x.legs[i].tls = index
 	if len(raw) > 0 {
@@ -55,6 +55,7 @@ func (b *Bridge) detach(l *leg) {
 		return
 	}
 	b.keys.forget(l.tls)
+	delete(b.kernel, l.tls)
 	b.tlsOf(l).Wipe()
 	b.sealed.Free(l.tls)
 	l.tls = 0
@@ -246,7 +247,7 @@ func (b *Bridge) violated(x session, i int, cause error) {
 	}
 	if l.flags&outKernel != 0 {
 		if alerts := b.tlsOf(l).CloseAlerts(cause); len(alerts) > 0 { // else what is owed already stays
-			b.sealed.Live(l.tls).say(alerts)
+			b.sealedOf(l).say(alerts)
 		}
 		return
 	}
