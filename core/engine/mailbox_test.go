@@ -161,3 +161,26 @@ func BenchmarkPostRoundTrip(b *testing.B) {
 		<-back
 	}
 }
+
+// A wake comes under the lock that stop takes: later the poller may be closed, and its descriptors somebody else's (SECURITY 32).
+func TestMailboxWakesUnderItsLock(t *testing.T) {
+	woken := 0
+	var b mailbox
+	b.wake = func() {
+		woken++
+		if b.mu.TryLock() {
+			b.mu.Unlock()
+			t.Error("woken outside the lock")
+		}
+	}
+	if !b.rest() {
+		t.Fatal("an empty mailbox lets nobody sleep")
+	}
+	for range 2 {
+		b.post(task(func() {}))
+	}
+	if woken != 1 {
+		t.Errorf("woken %d times, want once", woken)
+	}
+	b.stop()
+}

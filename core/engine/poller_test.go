@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // wake ends the sleep that is and the one that comes next, and a deadline that has passed ends one, too. Neither costs the
@@ -72,4 +74,35 @@ func TestPollerLosesNoWake(t *testing.T) {
 		receive(t, "the poller to wake up", answered)
 	}
 	check(t, receive(t, "the last round", done))
+}
+
+// However a poller sleeps, and whatever way it slept in before, no event is lost, also one of the time in between.
+func TestPollerSeesEveryEdge(t *testing.T) {
+	p := newPoller(t)
+	a, b := streamPair(t)
+	defer closeAll(a, b)
+	check(t, p.watch(a, 1))
+	heard := make(chan error, 1)
+	buf, byteOf := make([]event, 4), make([]byte, 8)
+	for n := range uint64(500) {
+		if n%2 == 0 {
+			check(t, writeAll(b, []byte("x"))) // before the poller changes its way
+		}
+		go func() { // ends with the event
+			for {
+				got, err := p.wait(buf, forever, n*n%7 < 3)
+				if err != nil || slices.ContainsFunc(buf[:got], func(e event) bool { return e.tok == 1 && e.ready&Readable != 0 }) {
+					heard <- err
+					return
+				}
+			}
+		}()
+		if n%2 == 1 {
+			check(t, writeAll(b, []byte("x"))) // perhaps while it sleeps
+		}
+		check(t, receive(t, "the event", heard))
+		if got := must(unix.Read(a, byteOf)); got != 1 {
+			t.Fatalf("read %d bytes, want 1", got)
+		}
+	}
 }
