@@ -28,11 +28,11 @@ var comparisons = []comparison{
 	{"login-tls", "login -logins 1500 -warm-up 200"},
 	{"ping-tls", "ping -sessions 500 -for 4s"},
 	{"bulk-tls", "bulk -mib 1024"},
-	{"idle-tls", "idle -sessions 1000,4000 -settle 30s"},
+	{"idle-tls", "idle -sessions 1000,4000 -settle 45s"},
 	{"login-plain", "login -logins 3000 -warm-up 200 -client-leg plain -backend-leg plain"},
 	{"ping-plain", "ping -sessions 500 -for 4s -client-leg plain -backend-leg plain"},
 	{"bulk-plain", "bulk -mib 2048 -client-leg plain -backend-leg plain"},
-	{"idle-plain", "idle -sessions 1000,4000 -settle 30s -client-leg plain -backend-leg plain"},
+	{"idle-plain", "idle -sessions 1000,4000 -settle 45s -client-leg plain -backend-leg plain"},
 }
 
 // charted are the ends of the names of figures that go into a picture.

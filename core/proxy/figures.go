@@ -50,14 +50,17 @@ const (
 	lagEvery = time.Second
 	// figuresEvery is the period of the `metrics` line (SPEC 10).
 	figuresEvery = 60 * time.Second
+	// quietEvery is how often it is looked whether a storm of logins is over.
+	quietEvery = 15 * time.Second
 )
 
 // tick samples loop lag and writes the periodic line. Shutdown ends it.
 func (p *Proxy) tick() {
 	defer close(p.stopped)
-	lag, figures := time.NewTicker(lagEvery), time.NewTicker(figuresEvery)
+	lag, figures, rest := time.NewTicker(lagEvery), time.NewTicker(figuresEvery), time.NewTicker(quietEvery)
 	defer lag.Stop()
 	defer figures.Stop()
+	defer rest.Stop()
 	var calm quiet
 	for {
 		select {
@@ -67,11 +70,12 @@ func (p *Proxy) tick() {
 			for _, l := range p.engine.Loops() {
 				p.metrics.LoopLag(time.Duration(l.LagSeconds() * float64(time.Second)))
 			}
-		case <-figures.C:
-			s := p.stats()
-			if calm.due(s.CacheHits + s.CacheMisses) {
+		case <-rest.C:
+			if s := p.stats(); calm.due(s.CacheHits + s.CacheMisses) {
 				debug.FreeOSMemory()
 			}
+		case <-figures.C:
+			s := p.stats()
 			p.logger.Info("metrics", logx.CacheHits, s.CacheHits, logx.CacheMisses, s.CacheMisses, logx.HitRatePct, s.HitRatePct(),
 				logx.ActiveConnections, s.Connections)
 		}

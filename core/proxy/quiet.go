@@ -1,8 +1,8 @@
 package proxy
 
 const (
-	// calmLogins a minute or fewer are a quiet minute.
-	calmLogins = 60
+	// calmLogins or fewer since it was last asked are a quiet time.
+	calmLogins = 15
 	// stormLogins since memory was last given back are worth doing it again.
 	stormLogins = 500
 )
@@ -11,10 +11,10 @@ const (
 // once, and what the handshakes need for seconds would otherwise stay with the process for as long as its sessions are idle,
 // which allocate nothing and so never bring the collector round. It costs one collection of a heap that holds no session.
 type quiet struct {
-	seen, released uint64 // logins ever: a minute ago, and when memory was last given back
+	seen, released uint64 // logins ever: when it was last asked, and when memory was last given back
 }
 
-// due is asked once a minute.
+// due is asked every quietEvery.
 func (q *quiet) due(logins uint64) bool {
 	calm := logins-q.seen <= calmLogins
 	q.seen = logins
