@@ -196,7 +196,18 @@ func (s *Stage) Target() load.Target {
 }
 
 // Usage is what the proxy has in use.
-func (s *Stage) Usage() (measure.Usage, error) { return measure.Processes(s.Proxy.Pids()...) }
+func (s *Stage) Usage() (measure.Usage, error) { return overAll(s.Proxy, measure.Processes) }
+
+// overAll measures a proxy's processes. Some peers have helpers that come and go: when one ends between the list and the look at
+// it, both are done again.
+func overAll[T any](p Proxy, ask func(pids ...int) (T, error)) (t T, err error) {
+	for range 5 {
+		if t, err = ask(p.Pids()...); !errors.Is(err, os.ErrNotExist) && !errors.Is(err, syscall.ESRCH) {
+			break
+		}
+	}
+	return t, err
+}
 
 // Handshakes is what the backends have seen of them so far.
 func (s *Stage) Handshakes(ctx context.Context) (all, resumed int, err error) {
@@ -211,7 +222,7 @@ func (s *Stage) Handshakes(ctx context.Context) (all, resumed int, err error) {
 }
 
 // CPU is what the proxy has used of it so far.
-func (s *Stage) CPU() (time.Duration, error) { return measure.CPU(s.Proxy.Pids()...) }
+func (s *Stage) CPU() (time.Duration, error) { return overAll(s.Proxy, measure.CPU) }
 
 // Joined is how many sessions the backends have.
 func (s *Stage) Joined(ctx context.Context) (n int, err error) {
