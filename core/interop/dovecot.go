@@ -8,12 +8,14 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"text/template"
 	"time"
@@ -219,14 +221,23 @@ func grep(text, word string) string {
 	return out.String()
 }
 
-// freePort finds a port that was free a moment ago.
+// nextPort goes through ports that no connection takes for its own end (ip_local_port_range begins at 32768).
+var nextPort atomic.Uint32
+
+func init() { nextPort.Store(rand.Uint32()) }
+
+// freePort finds a port that was free a moment ago, and never the same twice.
 func freePort(ip netip.Addr) (netip.AddrPort, error) {
-	l, err := net.Listen("tcp", netip.AddrPortFrom(ip, 0).String())
-	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("finding a free port on %s: %w", ip, err)
+	var last error
+	for range 100 {
+		l, err := net.Listen("tcp", netip.AddrPortFrom(ip, uint16(12000+nextPort.Add(1)%20000)).String())
+		if err == nil {
+			defer l.Close()
+			return l.Addr().(*net.TCPAddr).AddrPort(), nil
+		}
+		last = err
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).AddrPort(), nil
+	return netip.AddrPort{}, fmt.Errorf("finding a free port on %s: %w", ip, last)
 }
 
 // awaitPort waits until addr accepts a connection, or the process behind it has ended.

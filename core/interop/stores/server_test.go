@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -82,21 +84,23 @@ func credential(t *testing.T, account string) *syscall.Credential {
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 }
 
-// freePort finds a port that was free a moment ago, low enough for a cluster's second one 10,000 above.
+// nextPort goes through ports that no connection takes for its own end (ip_local_port_range begins at 32768), nor do the second
+// ones of a cluster, 10,000 above.
+var nextPort atomic.Uint32
+
+func init() { nextPort.Store(rand.Uint32()) }
+
+// freePort finds a port that was free a moment ago, and never the same twice.
 func freePort(t *testing.T) string {
 	t.Helper()
-	for range 1000 {
-		l, err := net.Listen("tcp", host+":0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		port := l.Addr().(*net.TCPAddr).Port
-		l.Close()
-		if port < 55000 {
-			return net.JoinHostPort(host, strconv.Itoa(port))
+	for range 100 {
+		l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(int(12000+nextPort.Add(1)%10000))))
+		if err == nil {
+			defer l.Close()
+			return l.Addr().String()
 		}
 	}
-	t.Fatal("no free port below 55000")
+	t.Fatal("no free port")
 	return ""
 }
 
