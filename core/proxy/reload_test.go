@@ -190,6 +190,11 @@ func TestReloadStorm(t *testing.T) {
 	close(stop)
 	wg.Wait()
 	failed.Range(func(k, v any) bool { t.Errorf("login %v: %v", k, v); return true })
+	if t.Failed() {
+		for _, line := range r.log.lines("login unavailable") {
+			t.Log(line)
+		}
+	}
 	if got := r.legacy.Counts().Accepted + r.new.Counts().Accepted - began; got < 20 {
 		t.Errorf("logins during the storm: got %d, want many", got)
 	}

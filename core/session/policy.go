@@ -134,14 +134,16 @@ func (s *Sessions) newHome(name string, index uint16, limits health.Limits) *hom
 // swap makes the new policy the one in force.
 func (s *Sessions) swap(next *policy, homes []*home) {
 	old := s.policy.Load()
-	for _, h := range homes {
-		h.declared.Store(nil)
-		h.breaker.SetLimits(next.Health)
-	}
-	s.connections.SetLimit(next.Limits.SessionsPerIP)
 	for _, d := range next.Destinations {
 		next.byName[d.Name].declared.Store(d)
 	}
+	for _, h := range homes {
+		if next.byName[h.name] == nil { // one that stays is never without, not even for a moment: logins look at it
+			h.declared.Store(nil)
+		}
+		h.breaker.SetLimits(next.Health)
+	}
+	s.connections.SetLimit(next.Limits.SessionsPerIP)
 	s.homes.Store(&homes)
 	s.policy.Store(next)
 	s.stash.SetLimit(next.Limits.StashBytes)
