@@ -27,7 +27,7 @@ var allowed = map[string][]string{
 	"protocols/http":        preambles,
 	"tlsx":                  {"tlsx/record", "tlsx/ktls"},
 	"tlsx/ktls":             {"tlsx/record"},
-	"tlsx/tlstest":          {"tlsx/record"},
+	"tlsx/tlstest":          {"tlsx/record", "tlsx/tlstest/*"},
 	"bench":                 {"bench/*"},
 	"bench/scenario":        {"bench/stage", "bench/load", "bench/measure", "bench/report"},
 	"bench/stage":           {"bench/child", "bench/load", "bench/mock", "bench/naive", "bench/measure"}, // proxies are black boxes: processes and ports

@@ -50,7 +50,7 @@ func read(fsys fs.FS, module string) (t *tree, findings []string) {
 			findings = append(findings, fmt.Sprintf("%s: does not parse: %v", p, err))
 			return nil
 		}
-		test := strings.HasSuffix(p, "_test.go") || slices.Contains([]string{"dialogtest", "tlstest"}, path.Base(path.Dir(p)))
+		test := strings.HasSuffix(p, "_test.go") || slices.ContainsFunc(strings.Split(path.Dir(p), "/"), func(dir string) bool { return dir == "dialogtest" || dir == "tlstest" })
 		t.files = append(t.files, &source{path: p, dir: path.Dir(p), test: test, text: string(text), ast: f, pos: pos})
 		return nil
 	})

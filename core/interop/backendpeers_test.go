@@ -26,25 +26,25 @@ func backendPeerScenes() []scene {
 }
 
 // sServer starts s_server where the proxy looks for the peer.
-func (s *stage) sServer(t *testing.T, args ...string) *terminal {
+func (s *stage) sServer(t *testing.T, args ...string) *mailTerminal {
 	t.Helper()
 	path := s.proxy.path
 	p := start(t, "openssl", append([]string{"s_server", "-accept", s.peer.String(), "-cert", path("peer-ec.pem"), "-key", path("peer-ec.key"),
 		"-dcert", path("peer-rsa.pem"), "-dkey", path("peer-rsa.key"), "-crlf"}, args...)...)
-	p.until("ACCEPT")
+	p.Until("ACCEPT")
 	return p
 }
 
 // serve types the server's side of the n-th login of a.
-func (s *stage) serve(t *testing.T, p *terminal, a account, n int) *mailfake.Client {
+func (s *stage) serve(t *testing.T, p *mailTerminal, a account, n int) *mailfake.Client {
 	t.Helper()
 	c := s.dial(t, "peer", s.source())
 	if err := c.Send(fmt.Sprintf("in%d LOGIN %s %s", n, mailfake.Quote(a.name), mailfake.Quote(a.password))); err != nil {
 		t.Fatal(err)
 	}
-	p.untilTimes("Shared groups: ", n) // of the handshake's description
+	p.UntilTimes("Shared groups: ", n) // of the handshake's description
 	p.say("* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN] ready")
-	p.untilTimes("m1 AUTHENTICATE PLAIN ", n)
+	p.UntilTimes("m1 AUTHENTICATE PLAIN ", n)
 	p.say("m1 OK [CAPABILITY IMAP4rev1] in")
 	if r, err := c.Answer(fmt.Sprintf("in%d", n)); err != nil || r.Status != "OK" {
 		t.Fatalf("got %q, %v, want OK\n%s", r, err, s.proxy.logText())
@@ -54,12 +54,12 @@ func (s *stage) serve(t *testing.T, p *terminal, a account, n int) *mailfake.Cli
 }
 
 // exchange wants a command to arrive and its answer, too.
-func exchange(t *testing.T, p *terminal, c *mailfake.Client, tag string) {
+func exchange(t *testing.T, p *mailTerminal, c *mailfake.Client, tag string) {
 	t.Helper()
 	if err := c.Send(tag + " NOOP"); err != nil {
 		t.Fatal(err)
 	}
-	p.until(tag + " NOOP")
+	p.Until(tag + " NOOP")
 	p.say(tag + " OK done")
 	if r, err := c.Answer(tag); err != nil || r.Status != "OK" {
 		t.Fatalf("%s: got %q, %v, want OK", tag, r, err)
@@ -76,17 +76,17 @@ func sServer(c cipher) func(*testing.T, *stage, string) {
 		}
 		p := s.sServer(t, args...)
 		cl := s.serve(t, p, a, 1)
-		if got := p.until("CIPHER is "); got != c.openssl {
+		if got := p.Until("CIPHER is "); got != c.openssl {
 			t.Errorf("got suite %q, want %q", got, c.openssl)
 		}
 		exchange(t, p, cl, "x0")
 		if c.tls13 {
 			for i, command := range []string{"k", "K", "K", "k"} {
 				p.say(command)
-				p.untilTimes(">>> TLS 1.3, Handshake [length 0005], KeyUpdate", i+1)
+				p.UntilTimes(">>> TLS 1.3, Handshake [length 0005], KeyUpdate", i+1)
 				exchange(t, p, cl, fmt.Sprintf("u%d", i))
 			}
-			sent, got := strings.Count(p.said(), ">>> TLS 1.3, Handshake [length 0005], KeyUpdate"), strings.Count(p.said(), "<<< TLS 1.3, Handshake [length 0005], KeyUpdate")
+			sent, got := strings.Count(p.Said(), ">>> TLS 1.3, Handshake [length 0005], KeyUpdate"), strings.Count(p.Said(), "<<< TLS 1.3, Handshake [length 0005], KeyUpdate")
 			if sent != 4 || got != 2 {
 				t.Errorf("got %d KeyUpdates sent, %d answered, want 4 and 2", sent, got)
 			}
@@ -97,7 +97,7 @@ func sServer(c cipher) func(*testing.T, *stage, string) {
 		if err := cl.CloseWrite(); err != nil {
 			t.Fatal(err)
 		}
-		if out := p.end(); !strings.Contains(out, "CONNECTION CLOSED") {
+		if out := p.End(); !strings.Contains(out, "CONNECTION CLOSED") {
 			t.Errorf("got no close_notify:\n%s", out)
 		}
 	}
@@ -115,7 +115,7 @@ func sServerResumes(t *testing.T, s *stage, home string) {
 				t.Errorf("%s: got %+v, %v, want close_notify", version, end, err)
 			}
 		}
-		if got := strings.Count(p.end(), "Reused session-id"); got != want {
+		if got := strings.Count(p.End(), "Reused session-id"); got != want {
 			t.Errorf("%s: got %d resumptions, want %d", version, got, want)
 		}
 	}
@@ -124,8 +124,8 @@ func sServerResumes(t *testing.T, s *stage, home string) {
 func sServerRetries(t *testing.T, s *stage, home string) {
 	p := s.sServer(t, "-tls1_3", "-groups", "P-521", "-msg", "-naccept", "1")
 	exchange(t, p, s.serve(t, p, s.take(t, home), 1), "x1")
-	if got := strings.Count(p.said(), ", ClientHello"); got != 2 {
-		t.Errorf("got %d ClientHellos, want another after HelloRetryRequest:\n%s", got, p.said())
+	if got := strings.Count(p.Said(), ", ClientHello"); got != 2 {
+		t.Errorf("got %d ClientHellos, want another after HelloRetryRequest:\n%s", got, p.Said())
 	}
 }
 
@@ -135,7 +135,7 @@ func sServerRenegotiates(t *testing.T, s *stage, home string) {
 	c := s.serve(t, p, s.take(t, home), 1)
 	exchange(t, p, c, "x1")
 	p.say("r")
-	p.until("no renegotiation")
+	p.Until("no renegotiation")
 	if end, err := c.WaitEnd(); err != nil || len(end.Lines) > 0 {
 		t.Errorf("got %+v, %v, want the end", end, err)
 	}
@@ -146,10 +146,10 @@ func sServerTrusts(t *testing.T, s *stage, home string) {
 	for _, version := range []string{"-tls1_3", "-tls1_2"} {
 		p := s.sServer(t, version, "-naccept", "1", "-Verify", "1", "-verify_return_error", "-CAfile", s.proxy.path("own.pem"))
 		exchange(t, p, s.serve(t, p, s.take(t, home), 1), "x1")
-		if !strings.Contains(p.said(), "Client certificate") || !strings.Contains(p.said(), "CN = proxy.example.org") {
-			t.Errorf("%s: got no certificate:\n%s", version, p.said())
+		if !strings.Contains(p.Said(), "Client certificate") || !strings.Contains(p.Said(), "CN = proxy.example.org") {
+			t.Errorf("%s: got no certificate:\n%s", version, p.Said())
 		}
-		_ = p.stdin.Close()
+		_ = p.Close()
 	}
 }
 
@@ -165,7 +165,7 @@ func sServerDistrusts(t *testing.T, s *stage, home string) {
 		if !poll(logTimeout, func() bool { return hasLine(s.proxy.logText(), words) }) {
 			t.Errorf("%s: the log has no line with %q:\n%s", version, words, grep(s.proxy.logText(), a.name))
 		}
-		if out := p.end(); strings.Contains(out, "AUTHENTICATE") {
+		if out := p.End(); strings.Contains(out, "AUTHENTICATE") {
 			t.Errorf("%s: credentials were sent:\n%s", version, out)
 		}
 	}

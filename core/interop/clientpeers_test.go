@@ -90,22 +90,22 @@ func (s *stage) sClientArgs(home string, args ...string) []string {
 }
 
 // visit types a whole session into a TLS client at a terminal; amid is typed by its caller in the middle.
-func (s *stage) visit(t *testing.T, p *terminal, a account, amid func()) {
+func (s *stage) visit(t *testing.T, p *mailTerminal, a account, amid func()) {
 	t.Helper()
 	p.say(fmt.Sprintf("t1 LOGIN %s %s", mailfake.Quote(a.name), mailfake.Quote(a.password)))
-	p.until("t1 OK")
+	p.Until("t1 OK")
 	if amid != nil {
 		amid()
 	}
 	p.say("t2 EXAMINE INBOX")
-	p.until("t2 OK")
+	p.Until("t2 OK")
 	p.say("t3 FETCH 1 (BODY.PEEK[HEADER.FIELDS (SUBJECT)])")
-	if got := p.until("Subject: on "); got != a.home {
+	if got := p.Until("Subject: on "); got != a.home {
 		t.Errorf("landed on %q, want %q", got, a.home)
 	}
-	p.until("t3 OK")
+	p.Until("t3 OK")
 	p.say("t4 LOGOUT")
-	p.until("t4 OK")
+	p.Until("t4 OK")
 }
 
 // loggedInOpenly is loggedIn for a program that comes from 127.0.0.1.
@@ -124,7 +124,7 @@ func sClient(c cipher) func(*testing.T, *stage, string) {
 			args = append(args, "-record_padding", "512")
 		}
 		p := start(t, "openssl", s.sClientArgs(home, args...)...)
-		if got := p.until("Cipher is "); got != c.openssl {
+		if got := p.Until("Cipher is "); got != c.openssl {
 			t.Errorf("got suite %q, want %q", got, c.openssl)
 		}
 		s.visit(t, p, a, func() {
@@ -133,11 +133,11 @@ func sClient(c cipher) func(*testing.T, *stage, string) {
 			}
 			for i, command := range []string{"k", "K", "K", "k"} {
 				p.say(command)
-				p.untilTimes("KEYUPDATE", i+1) // it drops what it reads behind a command
+				p.UntilTimes("KEYUPDATE", i+1) // it drops what it reads behind a command
 				p.say(fmt.Sprintf("u%d NOOP", i))
-				p.until(fmt.Sprintf("u%d OK", i))
+				p.Until(fmt.Sprintf("u%d OK", i))
 			}
-			sent, got := strings.Count(p.said(), ">>> TLS 1.3, Handshake [length 0005], KeyUpdate"), strings.Count(p.said(), "<<< TLS 1.3, Handshake [length 0005], KeyUpdate")
+			sent, got := strings.Count(p.Said(), ">>> TLS 1.3, Handshake [length 0005], KeyUpdate"), strings.Count(p.Said(), "<<< TLS 1.3, Handshake [length 0005], KeyUpdate")
 			if sent != 4 || got != 2 {
 				t.Errorf("got %d KeyUpdates sent, %d answered, want 4 and 2", sent, got)
 			}
@@ -152,8 +152,8 @@ func sClientResumes(t *testing.T, s *stage, home string) {
 		a := s.take(t, home)
 		p := start(t, "openssl", s.sClientArgs(home, "-tls1_3", c.flag, file)...)
 		s.visit(t, p, a, nil)
-		if !strings.Contains(p.end(), c.want) {
-			t.Errorf("got no %q:\n%s", c.want, p.said())
+		if !strings.Contains(p.End(), c.want) {
+			t.Errorf("got no %q:\n%s", c.want, p.Said())
 		}
 		s.loggedInOpenly(t, home, a)
 	}
@@ -164,8 +164,8 @@ func sClientRetries(t *testing.T, s *stage, home string) {
 	a := s.take(t, home)
 	p := start(t, "openssl", s.sClientArgs(home, "-tls1_3", "-groups", "X448:P-384", "-msg")...)
 	s.visit(t, p, a, nil)
-	if got := strings.Count(p.said(), ", ServerHello"); got != 2 {
-		t.Errorf("got %d ServerHellos, want HelloRetryRequest and another:\n%s", got, p.said())
+	if got := strings.Count(p.Said(), ", ServerHello"); got != 2 {
+		t.Errorf("got %d ServerHellos, want HelloRetryRequest and another:\n%s", got, p.Said())
 	}
 	s.loggedInOpenly(t, home, a)
 }
@@ -173,13 +173,13 @@ func sClientRetries(t *testing.T, s *stage, home string) {
 // SECURITY 21.
 func sClientALPN(t *testing.T, s *stage, home string) {
 	for _, foreign := range []string{"http/1.1", "h2,http/1.1", "pop3", "smtp"} {
-		if out := start(t, "openssl", s.sClientArgs(home, "-alpn", foreign)...).end(); !strings.Contains(out, "no application protocol") {
+		if out := start(t, "openssl", s.sClientArgs(home, "-alpn", foreign)...).End(); !strings.Contains(out, "no application protocol") {
 			t.Errorf("%s: got no alert:\n%s", foreign, out)
 		}
 	}
 	a := s.take(t, home)
 	p := start(t, "openssl", s.sClientArgs(home, "-alpn", "http/1.1,imap")...)
-	if got := p.until("ALPN protocol: "); got != "imap" {
+	if got := p.Until("ALPN protocol: "); got != "imap" {
 		t.Errorf("got ALPN %q, want imap", got)
 	}
 	s.visit(t, p, a, nil)
@@ -190,24 +190,24 @@ func sClientALPN(t *testing.T, s *stage, home string) {
 func sClientRenegotiates(t *testing.T, s *stage, home string) {
 	p := start(t, "openssl", s.sClientArgs(home, "-tls1_2")...)
 	p.say("t0 NOOP")
-	p.until("t0 OK")
+	p.Until("t0 OK")
 	p.say("R")
-	p.until("no renegotiation")
-	p.end()
+	p.Until("no renegotiation")
+	p.End()
 	a := s.take(t, home)
 	p = start(t, "openssl", s.sClientArgs(home, "-tls1_2")...)
 	p.say(fmt.Sprintf("t1 LOGIN %s %s", mailfake.Quote(a.name), mailfake.Quote(a.password)))
-	p.until("t1 OK")
+	p.Until("t1 OK")
 	p.say("R")
-	p.until("no renegotiation")
-	p.end()
+	p.Until("no renegotiation")
+	p.End()
 	s.loggedInOpenly(t, home, a)
 }
 
 // SECURITY 23.
 func sClientTooOld(t *testing.T, s *stage, home string) {
 	for _, version := range []string{"-tls1_1", "-tls1"} {
-		out := start(t, "openssl", s.sClientArgs(home, version, "-cipher", "ALL@SECLEVEL=0")...).end()
+		out := start(t, "openssl", s.sClientArgs(home, version, "-cipher", "ALL@SECLEVEL=0")...).End()
 		if !strings.Contains(out, "alert protocol version") {
 			t.Errorf("%s: got no alert:\n%s", version, out)
 		}
@@ -215,7 +215,7 @@ func sClientTooOld(t *testing.T, s *stage, home string) {
 }
 
 // gnutls starts gnutls-cli for the present door.
-func (s *stage) gnutls(t *testing.T, home, priority string, args ...string) *terminal {
+func (s *stage) gnutls(t *testing.T, home, priority string, args ...string) *mailTerminal {
 	t.Helper()
 	at := s.entrance(home)
 	out := append([]string{"--x509cafile", s.proxy.path("ca.pem"), "--sni-hostname", proxyHost, "--verify-hostname", proxyHost,
@@ -234,7 +234,7 @@ func gnutlsClient(c cipher) func(*testing.T, *stage, string) {
 		s.lanes[a.name] = c.lane
 		p := s.gnutls(t, home, c.gnutlsPriority())
 		suite, _, _ := strings.Cut(c.gnutls, ":")
-		if got := p.until("- Description: "); !strings.Contains(got, "("+suite+")") {
+		if got := p.Until("- Description: "); !strings.Contains(got, "("+suite+")") {
 			t.Errorf("got %q, want suite %q", got, suite)
 		}
 		s.visit(t, p, a, nil)
@@ -245,7 +245,7 @@ func gnutlsClient(c cipher) func(*testing.T, *stage, string) {
 func gnutlsResumes(t *testing.T, s *stage, home string) {
 	a := s.take(t, home)
 	p := s.gnutls(t, home, "NORMAL", "--resume", "--waitresumption")
-	p.until("*** This is a resumed session")
+	p.Until("*** This is a resumed session")
 	s.visit(t, p, a, nil)
 	s.loggedInOpenly(t, home, a)
 }
@@ -257,9 +257,9 @@ func gnutlsRekeys(t *testing.T, s *stage, home string) {
 	s.visit(t, p, a, func() {
 		for i, command := range []string{"^rekey^", "^rekey1^", "^rekey^"} {
 			p.say(command)
-			p.untilTimes("- Rekey was completed", i+1)
+			p.UntilTimes("- Rekey was completed", i+1)
 			p.say(fmt.Sprintf("u%d NOOP", i))
-			p.until(fmt.Sprintf("u%d OK", i))
+			p.Until(fmt.Sprintf("u%d OK", i))
 		}
 	})
 	s.loggedInOpenly(t, home, a)

@@ -1,21 +1,18 @@
 package record
 
 import (
-	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
-	"sync"
 	"testing"
 	"time"
+
+	"mailsplice/tlsx/tlstest/terminal"
 )
 
 // patience is how long a test waits for a process that has nothing to wait for itself.
@@ -32,88 +29,6 @@ var opensslSuites = []struct {
 	{version12, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, []string{"-tls1_2", "-cipher", "ECDHE-RSA-AES128-GCM-SHA256"}},
 	{version12, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, []string{"-tls1_2", "-cipher", "ECDHE-RSA-AES256-GCM-SHA384"}},
 	{version12, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256, []string{"-tls1_2", "-cipher", "ECDHE-RSA-CHACHA20-POLY1305"}},
-}
-
-// process is a running openssl.
-type process struct {
-	stdin io.WriteCloser
-	mu    sync.Mutex
-	moved *sync.Cond
-	out   bytes.Buffer // guarded by mu
-	ended bool         // guarded by mu
-}
-
-// Write takes the output of the process.
-func (p *process) Write(b []byte) (int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.moved.Broadcast()
-	return p.out.Write(b)
-}
-
-// start runs openssl, and kills it at the end of the test.
-func start(t *testing.T, args ...string) *process {
-	t.Helper()
-	path, err := exec.LookPath("openssl")
-	if err != nil && os.Getenv("MAILSPLICE_INTEROP") != "1" {
-		t.Skip("SKIPPED, NOTHING WAS TESTED: openssl is not installed")
-	} else if err != nil {
-		t.Fatal(err)
-	}
-	p := new(process)
-	p.moved = sync.NewCond(&p.mu)
-	cmd := exec.Command(path, args...)
-	cmd.Stdout, cmd.Stderr = p, p
-	if p.stdin, err = cmd.StdinPipe(); err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	waited := make(chan struct{})
-	go p.wait(cmd, waited) // ends with the process
-	late := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
-	t.Cleanup(func() {
-		late.Stop()
-		_ = cmd.Process.Kill()
-		<-waited
-	})
-	return p
-}
-
-func (p *process) wait(cmd *exec.Cmd, waited chan<- struct{}) {
-	_ = cmd.Wait()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.ended = true
-	p.moved.Broadcast()
-	close(waited)
-}
-
-// until waits for text in the output and returns the output up to the line's end behind it.
-func (p *process) until(t *testing.T, text string) string {
-	t.Helper()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for {
-		if _, behind, ok := strings.Cut(p.out.String(), text); ok {
-			if line, _, ok := strings.Cut(behind, "\n"); ok {
-				return strings.TrimSpace(line)
-			}
-		}
-		if p.ended {
-			t.Fatalf("openssl ended without saying %q:\n%s", text, p.out.String())
-		}
-		p.moved.Wait()
-	}
-}
-
-// say types a line.
-func (p *process) say(t *testing.T, line string) {
-	t.Helper()
-	if _, err := io.WriteString(p.stdin, line); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // tcpRig is a rig whose peer is a process.
@@ -182,12 +97,12 @@ func (r *tcpRig) hear(t *testing.T, want string) {
 }
 
 // asClient dials an s_server and takes over.
-func asClient(t *testing.T, c tlsCase, flags ...string) (*tcpRig, *process) {
+func asClient(t *testing.T, c tlsCase, flags ...string) (*tcpRig, *terminal.Terminal) {
 	t.Helper()
 	cert, key := pemFiles(t)
 	args := append([]string{"s_server", "-accept", "127.0.0.1:0", "-naccept", "1", "-cert", cert, "-key", key}, flags...)
-	p := start(t, args...)
-	addr := p.until(t, "ACCEPT ")
+	p := terminal.OpenSSL(t, patience, args...)
+	addr := p.Until("ACCEPT ")
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
@@ -196,14 +111,14 @@ func asClient(t *testing.T, c tlsCase, flags ...string) (*tcpRig, *process) {
 }
 
 // asServer accepts from an s_client and takes over.
-func asServer(t *testing.T, c tlsCase, flags ...string) (*tcpRig, *process) {
+func asServer(t *testing.T, c tlsCase, flags ...string) (*tcpRig, *terminal.Terminal) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	p := start(t, append([]string{"s_client", "-connect", l.Addr().String()}, flags...)...)
+	p := terminal.OpenSSL(t, patience, append([]string{"s_client", "-connect", l.Addr().String()}, flags...)...)
 	if err := l.(*net.TCPListener).SetDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
@@ -256,7 +171,7 @@ func TestOpenSSL(t *testing.T) {
 					flags = append([]string{"-record_padding", "512"}, flags...)
 				}
 				var r *tcpRig
-				var p *process
+				var p *terminal.Terminal
 				if role == AsServer {
 					r, p = asServer(t, c, flags...)
 				} else {
@@ -268,13 +183,13 @@ func TestOpenSSL(t *testing.T) {
 	}
 }
 
-func checkConversation(t *testing.T, r *tcpRig, p *process) {
+func checkConversation(t *testing.T, r *tcpRig, p *terminal.Terminal) {
 	t.Helper()
 	for i := range 3 {
-		p.say(t, fmt.Sprintf("hello %d\n", i))
+		p.Say(fmt.Sprintf("hello %d\n", i))
 		r.hear(t, fmt.Sprintf("hello %d\n", i))
 		r.reply(t, fmt.Sprintf("answer %d\n", i))
-		p.until(t, fmt.Sprintf("answer %d", i))
+		p.Until(fmt.Sprintf("answer %d", i))
 		if r.leg.Version() == version13 {
 			r.checkUpdates(t, p, i)
 		}
@@ -283,10 +198,10 @@ func checkConversation(t *testing.T, r *tcpRig, p *process) {
 		t.Errorf("got %d tickets, want 4", r.leg.Tickets())
 	}
 	if r.leg.role == AsServer {
-		p.say(t, "Q\n")
+		p.Say("Q\n")
 	} else { // s_server says close_notify only as an answer
 		r.close(t, nil)
-		p.until(t, "CONNECTION CLOSED")
+		p.Until("CONNECTION CLOSED")
 	}
 	var data []byte
 	if err := r.until(t, r.leg.InClosed, &data); err != nil || len(data) != 0 {
@@ -295,23 +210,23 @@ func checkConversation(t *testing.T, r *tcpRig, p *process) {
 }
 
 // checkUpdates lets OpenSSL change its key, ask for a change of ours, and see both in use.
-func (r *tcpRig) checkUpdates(t *testing.T, p *process, round int) {
+func (r *tcpRig) checkUpdates(t *testing.T, p *terminal.Terminal, round int) {
 	t.Helper()
 	var data []byte
 	for _, command := range []string{"k", "K"} {
 		key, owed := r.leg.in.key, command == "K"
-		p.say(t, command+"\n")
+		p.Say(command + "\n")
 		if err := r.until(t, func() bool { return r.leg.in.key != key }, &data); err != nil {
 			t.Fatalf("%s: %v", command, err)
 		}
 		if r.leg.Owes() != owed || len(data) != 0 {
 			t.Fatalf("%s: owes %v, %q, want %v", command, r.leg.Owes(), data, owed)
 		}
-		p.say(t, "after "+command+"\n")
+		p.Say("after " + command + "\n")
 		r.hear(t, "after "+command+"\n")
 		text := fmt.Sprintf("answer to %s in round %d", command, round)
 		r.reply(t, text+"\n")
-		p.until(t, text)
+		p.Until(text)
 	}
 }
 
@@ -329,9 +244,9 @@ func TestOpenSSLRenegotiation(t *testing.T) {
 					open = asClient
 				}
 				r, p := open(t, c, s.flags...)
-				p.say(t, "hello\n")
+				p.Say("hello\n")
 				r.hear(t, "hello\n")
-				p.say(t, command+"\n")
+				p.Say(command + "\n")
 				var data []byte
 				err := r.until(t, func() bool { return false }, &data)
 				var broken *Violation
@@ -339,7 +254,7 @@ func TestOpenSSLRenegotiation(t *testing.T) {
 					t.Fatalf("got %v, want a refused renegotiation", err)
 				}
 				r.close(t, err)
-				p.until(t, "no renegotiation")
+				p.Until("no renegotiation")
 			})
 		}
 	}
@@ -350,7 +265,7 @@ func TestOpenSSLSeesAlert(t *testing.T) {
 	for _, s := range opensslSuites {
 		c := tlsCase{s.version, s.suite, AsServer}
 		r, p := asServer(t, c, s.flags...)
-		p.say(t, "hello\n")
+		p.Say("hello\n")
 		r.leg.in.seq++ // as if a record had been taken out
 		var data []byte
 		err := r.until(t, func() bool { return false }, &data)
@@ -358,6 +273,6 @@ func TestOpenSSLSeesAlert(t *testing.T) {
 			t.Fatalf("%v: got %v, want %v", c, err, errTag)
 		}
 		r.close(t, err)
-		p.until(t, "bad record mac")
+		p.Until("bad record mac")
 	}
 }
