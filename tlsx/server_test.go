@@ -259,21 +259,28 @@ func (g *gluing) Read(p []byte) (int, error) {
 	return g.Conn.Read(p)
 }
 
+// glue shakes hands but for the client's last flight, which is held.
+func glue(t *testing.T) (ours *testSocket, g *gluing, conn *tls.Conn, done <-chan result) {
+	t.Helper()
+	ours, raw := connect(t)
+	done = begin(newServer(t), ours)
+	g = &gluing{Conn: raw}
+	conn = tls.Client(g, clientConfig())
+	if err := conn.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	return ours, g, conn, done
+}
+
 // Data behind Finished, in the same segment, goes with the keys, to the byte; crypto/tls has none of it. A whole flight is
 // one read.
 func TestWhatIsReadAheadGoesWithTheKeys(t *testing.T) {
 	for _, cut := range []int{0, 1, headerBytes, 20} { // bytes of the data that come later
-		ours, raw := connect(t)
-		done := begin(newServer(t), ours)
-		g := &gluing{Conn: raw}
-		conn := tls.Client(g, clientConfig())
-		if err := conn.Handshake(); err != nil {
-			t.Fatal(err)
-		}
+		ours, g, conn, done := glue(t)
 		finished := len(g.held)
 		conn.Write([]byte("a1 NOOP\r\n"))
 		data := g.held[finished:]
-		raw.Write(g.held[:len(g.held)-cut])
+		g.Conn.Write(g.held[:len(g.held)-cut])
 		r := <-done
 		if r.err != nil {
 			t.Fatal(r.err)
@@ -284,7 +291,7 @@ func TestWhatIsReadAheadGoesWithTheKeys(t *testing.T) {
 		if got := len(ours.reads); got != 2 {
 			t.Errorf("%d reads, want one for the hello and one for the rest", got)
 		}
-		raw.Write(data[len(data)-cut:])
+		g.Conn.Write(data[len(data)-cut:])
 		if got := readN(t, NewStream(ours, r.taken, ""), 9); string(got) != "a1 NOOP\r\n" {
 			t.Errorf("got %q", got)
 		}
@@ -293,14 +300,8 @@ func TestWhatIsReadAheadGoesWithTheKeys(t *testing.T) {
 
 // What a backend says behind the record that is being read stays sealed, and is there for whoever goes on with the leg.
 func TestStreamKeepsWhatItDoesNotOpen(t *testing.T) {
-	ours, raw := connect(t)
-	done := begin(newServer(t), ours)
-	g := &gluing{Conn: raw}
-	conn := tls.Client(g, clientConfig())
-	if err := conn.Handshake(); err != nil {
-		t.Fatal(err)
-	}
-	raw.Write(g.held)
+	ours, g, conn, done := glue(t)
+	g.Conn.Write(g.held)
 	r := <-done
 	if r.err != nil {
 		t.Fatal(r.err)
@@ -309,7 +310,7 @@ func TestStreamKeepsWhatItDoesNotOpen(t *testing.T) {
 	for _, text := range []string{"one", "two", "three"} {
 		conn.Write([]byte(text))
 	}
-	raw.Write(g.held)
+	g.Conn.Write(g.held)
 	eventually(t, "the bytes arrive", func() bool { return queued(t, ours.fd) == len(g.held) })
 	s := NewStream(ours, r.taken, "")
 	p := make([]byte, 2)

@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// receive is recv(2) without blocking. The scheduler is not told, as it is by unix.Read: a socket's copy of some KiB takes less
+// receive is recv(2) without blocking. The scheduler is not told, as it is by unix.Read: a socket's copy of up to 64 KiB takes less
 // than that.
 func receive(fd int, p []byte) (int, error) {
 	return socketCall(unix.SYS_RECVFROM, fd, p, unix.MSG_DONTWAIT)

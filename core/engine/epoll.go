@@ -57,8 +57,7 @@ type epoll struct {
 	conn    syscall.RawConn // of outer
 
 	// owned by the loop
-	nested  bool            // outer is told of what happens in fd
-	nesting unix.EpollEvent // how; here since what epoll_ctl(2) is given escapes
+	nesting unix.EpollEvent // of what happens in fd outer is told this; here since what epoll_ctl(2) is given escapes
 	end     int64           // the deadline that outer has, in the loop's time; 0: none, or one in the past
 	look    func(uintptr) bool
 	room    int // argument of look
@@ -66,12 +65,13 @@ type epoll struct {
 	err     error
 
 	woken atomic.Bool // by wake, since the last wait
-	alone atomic.Bool // the present or last sleep is in epoll_wait(2)
+	alone atomic.Bool // the present or last sleep is in epoll_wait(2), and outer is told of nothing
 }
 
 func newEpoll() (_ *epoll, err error) {
 	p := &epoll{fd: -1, bell: -1}
 	p.look = p.found // once: a function made for each sleep would be garbage
+	p.alone.Store(true)
 	defer func() {
 		if err != nil {
 			p.close()
@@ -115,7 +115,7 @@ func (p *epoll) open() error {
 // nest has the outer epoll told of what happens in the inner one, or not. It was put there while it was empty: adding an
 // epoll makes the kernel walk through everything in it, 60 ns each, under a lock of the whole machine, and may fail.
 func (p *epoll) nest(in bool) error {
-	if p.nested == in {
+	if p.alone.Load() != in {
 		return nil
 	}
 	p.nesting.Events = 0
@@ -125,7 +125,7 @@ func (p *epoll) nest(in bool) error {
 	if err := unix.EpollCtl(p.outerFD, unix.EPOLL_CTL_MOD, p.fd, &p.nesting); err != nil {
 		return err
 	}
-	p.nested = in
+	p.alone.Store(!in)
 	return nil
 }
 
@@ -190,7 +190,6 @@ func (p *epoll) sleepAlone(room int, until int64) (int, error) {
 	if err := p.nest(false); err != nil {
 		return 0, err
 	}
-	p.alone.Store(true)
 	if p.woken.Swap(false) {
 		return p.poll(room)
 	}
@@ -216,7 +215,6 @@ func (p *epoll) sleep(room int, until int64) (n int, err error) {
 	if err := p.nest(true); err != nil {
 		return 0, err
 	}
-	p.alone.Store(false)
 	p.endBy(until)
 	if p.woken.Swap(false) {
 		p.end = 0

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -154,7 +155,7 @@ func TestFactSecondBind(t *testing.T) {
 		{true, true, nil},
 	} {
 		fd := must(listen(ListenOptions{Addr: loopback, ReusePort: c.first}))
-		addr := addrPort(must(unix.Getsockname(fd)))
+		addr := addrPort(must(syscall.Getsockname(fd)))
 		again, err := listen(ListenOptions{Addr: addr, ReusePort: c.second})
 		if got := cause(err); got != c.want {
 			t.Errorf("first reusing %v, second %v: got %v, want %v", c.first, c.second, got, c.want)
@@ -187,7 +188,7 @@ func TestFactClosingOneOfTwoListenersResets(t *testing.T) {
 		defer os.WriteFile("/proc/sys/net/ipv4/tcp_migrate_req", v, 0)
 	}
 	one := must(listen(ListenOptions{Addr: loopback, ReusePort: true}))
-	addr := addrPort(must(unix.Getsockname(one)))
+	addr := addrPort(must(syscall.Getsockname(one)))
 	two := must(listen(ListenOptions{Addr: addr, ReusePort: true}))
 	defer unix.Close(two)
 	clients := make([]int, 64) // all in one queue: once in 2^63 runs

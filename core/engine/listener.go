@@ -69,7 +69,7 @@ func (e *Engine) Listen(o ListenOptions) (*Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	sa, err := unix.Getsockname(fd)
+	sa, err := syscall.Getsockname(fd)
 	if err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("asking the address of %v: %w", o.Addr, err)
@@ -250,9 +250,9 @@ func (a *acceptor) one(ln *Listener) error {
 	}
 	e.fds.opened(1)
 	e.fds.pending.Add(1)
-	c := Accepted{FD: fd, Client: peerAddrPort(sa), Local: ln.addr}
+	c := Accepted{FD: fd, Client: addrPort(sa), Local: ln.addr}
 	if ln.addr.Addr().IsUnspecified() {
-		if local, err := unix.Getsockname(fd); err == nil {
+		if local, err := syscall.Getsockname(fd); err == nil {
 			c.Local = addrPort(local)
 		}
 	}

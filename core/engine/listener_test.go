@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -307,7 +308,7 @@ func TestAcceptSurvivesAPanic(t *testing.T) {
 func TestListenerOfAnotherProcess(t *testing.T) {
 	r := startRig(t, 2)
 	fd := must(listen(ListenOptions{Addr: loopback}))
-	addr := addrPort(must(unix.Getsockname(fd)))
+	addr := addrPort(must(syscall.Getsockname(fd)))
 	must(unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0))
 	check(t, unix.SetNonblock(fd, false))
 	client := dial(t, addr) // queued before
@@ -333,7 +334,7 @@ func TestListenerOfAnotherProcess(t *testing.T) {
 func TestListenerOfAnotherProcessIsChecked(t *testing.T) {
 	r := startRig(t, 1)
 	ln := must(listen(ListenOptions{Addr: loopback}))
-	addr := addrPort(must(unix.Getsockname(ln)))
+	addr := addrPort(must(syscall.Getsockname(ln)))
 	plain := must(unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0))
 	file := must(unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0))
 	defer closeAll(ln, plain, file)
@@ -368,7 +369,7 @@ func TestListenErrors(t *testing.T) {
 		addr netip.AddrPort
 		want error
 	}{
-		{"taken", addrPort(must(unix.Getsockname(taken))), unix.EADDRINUSE},
+		{"taken", addrPort(must(syscall.Getsockname(taken))), unix.EADDRINUSE},
 		{"not ours", netip.MustParseAddrPort("[2001:db8::1]:0"), unix.EADDRNOTAVAIL},
 	} {
 		_, err := r.Listen(ListenOptions{Addr: c.addr})
@@ -402,7 +403,7 @@ func TestAcceptTellsAddresses(t *testing.T) {
 			defer unix.Close(fd)
 			eventually(t, "the client is accepted", func() bool { return g.accepted.Load() == 1 })
 			got := g.held[0].c
-			if self := addrPort(must(unix.Getsockname(fd))); got.Client != self {
+			if self := addrPort(must(syscall.Getsockname(fd))); got.Client != self {
 				t.Errorf("client %v, want %v", got.Client, self)
 			}
 			if got.Local != ln.Addr() {
@@ -426,7 +427,7 @@ func TestFactAcceptedSocketsHaveTheListenersOptions(t *testing.T) {
 			o := g.options()
 			if inherited {
 				o.FD = must(listen(ListenOptions{Addr: loopback}))
-				o.Addr = addrPort(must(unix.Getsockname(o.FD)))
+				o.Addr = addrPort(must(syscall.Getsockname(o.FD)))
 			}
 			ln := must(r.Listen(o))
 			t.Cleanup(func() { g.release(-1) })
@@ -461,7 +462,7 @@ func flagged(fd int, name string) bool {
 }
 
 func TestAddrPortOfOtherFamilies(t *testing.T) {
-	if got := addrPort(&unix.SockaddrUnix{Name: "/x"}); got.IsValid() {
+	if got := addrPort(&syscall.SockaddrUnix{Name: "/x"}); got.IsValid() {
 		t.Errorf("a unix socket's address is %v, want none", got)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -226,7 +227,7 @@ func listenPlain(t testing.TB, queue int) (fd int, addr netip.AddrPort) {
 	_, sa := sockaddr(loopback)
 	check(t, unix.Bind(fd, sa))
 	check(t, unix.Listen(fd, queue))
-	return fd, addrPort(must(unix.Getsockname(fd)))
+	return fd, addrPort(must(syscall.Getsockname(fd)))
 }
 
 // dial connects a blocking socket.

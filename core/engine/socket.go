@@ -34,19 +34,9 @@ func TuneSocket(fd int) {
 	unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(userTimeout.Milliseconds()))
 }
 
-// addrPort converts a socket address; IPv4-mapped IPv6 becomes IPv4 (SPEC 2.3). Other families give the zero value.
-func addrPort(sa unix.Sockaddr) netip.AddrPort {
-	switch sa := sa.(type) {
-	case *unix.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
-	case *unix.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), uint16(sa.Port))
-	}
-	return netip.AddrPort{}
-}
-
-// peerAddrPort is addrPort for what package syscall gives.
-func peerAddrPort(sa syscall.Sockaddr) netip.AddrPort {
+// addrPort converts a socket address; IPv4-mapped IPv6 becomes IPv4 (SPEC 2.3). Other families give the zero value. It is
+// package syscall's: x/sys/unix asks the socket for its protocol, too.
+func addrPort(sa syscall.Sockaddr) netip.AddrPort {
 	switch sa := sa.(type) {
 	case *syscall.SockaddrInet4:
 		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
@@ -105,7 +95,7 @@ func inherit(fd int, addr netip.AddrPort) error {
 	if v, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN); err != nil || v != 1 {
 		return fmt.Errorf("inheriting descriptor %d for %v: not a listening socket", fd, addr)
 	}
-	sa, err := unix.Getsockname(fd)
+	sa, err := syscall.Getsockname(fd)
 	if err != nil {
 		return fmt.Errorf("inheriting descriptor %d for %v: %w", fd, addr, err)
 	}
