@@ -40,7 +40,7 @@ func moveUnderTraffic(t *testing.T, o rigOptions) {
 	for i := range sessions {
 		all = append(all, r.join(i%2))
 	}
-	streams, done := load(all, size)
+	streams, done := load(all, size, nil)
 	var moves atomic.Int64
 	finished := make(chan error, sessions)
 	for _, s := range all {
