@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"syscall"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"mailsplice/bench/load"
 	"mailsplice/bench/measure"
 	"mailsplice/bench/mock"
+	"mailsplice/core/mailfake/port"
 )
 
 // MaxAccounts is how many accounts the mapping holds if nothing is said: numbers 0 to MaxAccounts-1.
@@ -238,12 +240,8 @@ func (s *Stage) Joined(ctx context.Context) (n int, err error) {
 
 // FreeAddr is a loopback address whose port nobody had a moment ago.
 func FreeAddr() (string, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer ln.Close()
-	return ln.Addr().String(), nil
+	addr, err := port.Free(netip.MustParseAddr("127.0.0.1"))
+	return addr.String(), err
 }
 
 // MaxSessions is how many sessions a proxy of one process can hold here: two descriptors each.

@@ -208,7 +208,7 @@ func (s *stage) land(t *teller, p *pair, want string) (landing, error) {
 	return c, nil
 }
 
-func (p *pair) addr() string { return fmt.Sprintf("127.0.0.1:%d", p.port) }
+func (p *pair) addr() string { return p.at.String() }
 
 // backend is one of the two by its name.
 func (p *pair) backend(name string) *mailfake.Backend {

@@ -14,6 +14,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,6 +22,7 @@ import (
 
 	"mailsplice/core/config"
 	"mailsplice/core/mailfake"
+	"mailsplice/core/mailfake/port"
 	"mailsplice/core/proxy"
 )
 
@@ -39,8 +41,10 @@ type pair struct {
 	protocol                  mailfake.Protocol
 	listener, onLegacy, onNew string // tls of listener and legs, in the words of SPEC 2.3
 	legacy, new               *mailfake.Backend
-	port                      int // of the listener
+	at                        netip.AddrPort // of the listener
 }
+
+var loopback = netip.MustParseAddr("127.0.0.1")
 
 func newPairs() []*pair {
 	return []*pair{
@@ -163,14 +167,16 @@ func (s *stage) files(cert, key []byte) error {
 	var token [24]byte
 	rand.Read(token[:])
 	s.token = hex.EncodeToString(token[:])
-	ports, err := freePorts(len(s.pairs) + 1)
+	admin, err := port.Free(loopback)
 	if err != nil {
 		return err
 	}
-	text := fmt.Sprintf(demoConfig, ports[0])
-	for i, p := range s.pairs {
-		p.port = ports[i+1]
-		text += fmt.Sprintf(demoProtocol, p.protocol, p.port, p.listener, p.legacy.Addr().Port(), p.onLegacy, p.new.Addr().Port(), p.onNew)
+	text := fmt.Sprintf(demoConfig, admin.Port())
+	for _, p := range s.pairs {
+		if p.at, err = port.Free(loopback); err != nil {
+			return err
+		}
+		text += fmt.Sprintf(demoProtocol, p.protocol, p.at.Port(), p.listener, p.legacy.Addr().Port(), p.onLegacy, p.new.Addr().Port(), p.onNew)
 	}
 	for name, content := range map[string]string{
 		"cert.pem": string(cert), "key.pem": string(key), "token": s.token + "\n", "demo.toml": text,
@@ -181,19 +187,6 @@ func (s *stage) files(cert, key []byte) error {
 		}
 	}
 	return nil
-}
-
-// freePorts finds loopback ports that nobody uses at the moment.
-func freePorts(n int) (ports []int, err error) {
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer l.Close() // held until all are found, so that they differ
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
-	}
-	return ports, nil
 }
 
 func demoCertificate() (cert, key []byte, err error) {

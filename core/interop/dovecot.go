@@ -8,14 +8,13 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/rand/v2"
+	"mailsplice/core/mailfake/port"
 	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"text/template"
 	"time"
@@ -67,7 +66,7 @@ func (o *dovecotOptions) host() string { return o.name + ".example.org" }
 
 // startDovecot lays out a directory, starts Dovecot in it and waits until it accepts connections.
 func startDovecot(o dovecotOptions) (*dovecot, error) {
-	addr, err := freePort(o.ip)
+	addr, err := port.Free(o.ip)
 	if err != nil {
 		return nil, err
 	}
@@ -219,25 +218,6 @@ func grep(text, word string) string {
 		}
 	}
 	return out.String()
-}
-
-// nextPort goes through ports that no connection takes for its own end (ip_local_port_range begins at 32768).
-var nextPort atomic.Uint32
-
-func init() { nextPort.Store(rand.Uint32()) }
-
-// freePort finds a port that was free a moment ago, and never the same twice.
-func freePort(ip netip.Addr) (netip.AddrPort, error) {
-	var last error
-	for range 100 {
-		l, err := net.Listen("tcp", netip.AddrPortFrom(ip, uint16(12000+nextPort.Add(1)%20000)).String())
-		if err == nil {
-			defer l.Close()
-			return l.Addr().(*net.TCPAddr).AddrPort(), nil
-		}
-		last = err
-	}
-	return netip.AddrPort{}, fmt.Errorf("finding a free port on %s: %w", ip, last)
 }
 
 // awaitPort waits until addr accepts a connection, or the process behind it has ended.

@@ -2,6 +2,7 @@ package interop
 
 import (
 	"fmt"
+	"mailsplice/core/mailfake/port"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -63,7 +64,7 @@ func newMailStage(t *testing.T, net byte, accounts int) *mailStage {
 	s := &mailStage{root: root, net: net, relays: map[string]*relay{}, counts: map[string]int{}, hosts: map[string]*mailHost{}}
 	s.hosts["legacy"] = &mailHost{Name: "legacy", Host: "mail.legacy.example.com", IP: s.ip(legacyOctet), Front: s.ip(proxyOctet)}
 	s.hosts["stalwart"] = &mailHost{Name: "stalwart", Host: "mail.new.example.com", IP: s.ip(newOctet), Front: s.ip(proxyOctet), Proxied: true}
-	if s.down, err = freePort(s.ip(downOctet)); err != nil {
+	if s.down, err = port.Free(s.ip(downOctet)); err != nil {
 		t.Fatal(err)
 	}
 	for _, home := range []string{"legacy", "stalwart", "down"} {

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"fmt"
+	"mailsplice/core/mailfake/port"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -49,7 +50,7 @@ var (
 func startMailHost(h *mailHost, root string, accounts []account) error {
 	h.Dir, h.Ports = filepath.Join(root, h.Name), map[string]uint16{}
 	for _, service := range services {
-		at, err := freePort(h.IP)
+		at, err := port.Free(h.IP)
 		if err != nil {
 			return err
 		}

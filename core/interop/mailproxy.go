@@ -6,6 +6,7 @@ import (
 	_ "embed"
 	"encoding/hex"
 	"fmt"
+	"mailsplice/core/mailfake/port"
 	mathrand "math/rand/v2"
 	"net"
 	"net/netip"
@@ -89,13 +90,13 @@ func (p *mailProxy) layOut(o mailProxyOptions) (err error) {
 	if err := os.MkdirAll(p.dir, 0o755); err != nil {
 		return err
 	}
-	if p.admin, err = freePort(o.ip); err != nil {
+	if p.admin, err = port.Free(o.ip); err != nil {
 		return err
 	}
 	bind := map[string]string{}
 	for _, name := range o.listeners {
 		var e entrance
-		if e.v4, err = freePort(o.ip); err != nil {
+		if e.v4, err = port.Free(o.ip); err != nil {
 			return err
 		}
 		if e.v6, err = quietPort(netip.IPv6Loopback()); err != nil {

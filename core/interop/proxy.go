@@ -13,6 +13,7 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"fmt"
+	"mailsplice/core/mailfake/port"
 	"maps"
 	"math/big"
 	"net"
@@ -125,11 +126,11 @@ func (p *proxy) layOut(o proxyOptions) error {
 	}
 	var err error
 	for _, d := range doors {
-		if p.doors[d], err = freePort(o.ip); err != nil {
+		if p.doors[d], err = port.Free(o.ip); err != nil {
 			return err
 		}
 	}
-	if p.admin, err = freePort(o.ip); err != nil {
+	if p.admin, err = port.Free(o.ip); err != nil {
 		return err
 	}
 	pin, err := o.legacy.fingerprint()

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"mailsplice/core/mailfake"
+	"mailsplice/core/mailfake/port"
 )
 
 // The last octet of each address of a stage; those of clients are given out in turn.
@@ -87,10 +88,10 @@ func newStage(t *testing.T, net byte, first door) *stage {
 	s := &stage{root: root, servers: map[string]*dovecot{}, counts: map[string]int{}, lanes: map[string]string{}, accounts: makeAccounts(bothHomes...),
 		net: net, tls: first != plain, door: first}
 	_, _ = rand.Read(s.key[:]) // never fails
-	if s.down, err = freePort(s.ip(downOctet)); err != nil {
+	if s.down, err = port.Free(s.ip(downOctet)); err != nil {
 		t.Fatal(err)
 	}
-	if s.peer, err = freePort(s.ip(peerOctet)); err != nil {
+	if s.peer, err = port.Free(s.ip(peerOctet)); err != nil {
 		t.Fatal(err)
 	}
 	for _, o := range []dovecotOptions{{name: "legacy", ip: s.ip(legacyOctet)}, {name: "new", ip: s.ip(newOctet), proxied: true}} {

@@ -8,15 +8,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	mathrand "math/rand/v2"
-	"net"
 	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,6 +22,7 @@ import (
 	"mailsplice/core/bridge"
 	"mailsplice/core/config"
 	"mailsplice/core/mailfake"
+	"mailsplice/core/mailfake/port"
 )
 
 // patience bounds every wait of a test. It is generous: the race detector on a busy machine is slow.
@@ -186,30 +184,15 @@ func backend(t *testing.T, name, encrypted string, o mailfake.Options) *mailfake
 	return b
 }
 
-// nextPort is what freePort tries next: below the ports that the kernel gives to sockets which do not ask for one, so that
-// none of those takes it in the meantime, and never the same one twice in a row.
-var nextPort atomic.Uint32
-
-func init() { nextPort.Store(mathrand.Uint32()) }
-
-// freePort is a loopback address that nobody uses at the moment. None is handed out twice.
-func freePort(t *testing.T) string {
-	t.Helper()
-	for range 100 {
-		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 12000+nextPort.Add(1)%20000))
-		if err != nil {
-			continue
-		}
-		defer ln.Close()
-		return ln.Addr().String()
-	}
-	t.Fatal("no port is free")
-	return ""
-}
+func freePort(t *testing.T) string { return mustPort(t).String() }
 
 func mustPort(t *testing.T) netip.AddrPort {
 	t.Helper()
-	return netip.MustParseAddrPort(freePort(t))
+	addr, err := port.Free(netip.MustParseAddr("127.0.0.1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return addr
 }
 
 func (r *rig) path(name string) string { return filepath.Join(r.dir, name) }

@@ -4,15 +4,15 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"math/rand/v2"
+	"mailsplice/core/mailfake/port"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -84,24 +84,13 @@ func credential(t *testing.T, account string) *syscall.Credential {
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 }
 
-// nextPort goes through ports that no connection takes for its own end (ip_local_port_range begins at 32768), nor do the second
-// ones of a cluster, 10,000 above.
-var nextPort atomic.Uint32
-
-func init() { nextPort.Store(rand.Uint32()) }
-
-// freePort finds a port that was free a moment ago, and never the same twice.
 func freePort(t *testing.T) string {
 	t.Helper()
-	for range 100 {
-		l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(int(12000+nextPort.Add(1)%10000))))
-		if err == nil {
-			defer l.Close()
-			return l.Addr().String()
-		}
+	addr, err := port.Free(netip.MustParseAddr(host))
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("no free port")
-	return ""
+	return addr.String()
 }
 
 func (p *process) port() string {
