@@ -10,10 +10,15 @@ import (
 func (r *Router) Peek(ctx context.Context, identifier string) (Mapping, error) {
 	s := r.settings.Load()
 	m := Mapping{Normalized: s.account(identifier).Lookup}
-	e, ok := r.cache.GetEntryQuietly(m.Normalized)
-	m.Cached = ok && r.answers(s, e.Value)
-	said := answer{kind: e.Value.kind, destination: e.Value.destination}
-	if told := said.kind == mapped || said.kind == absent; !m.Cached || !told || e.Value.stale {
+	e := r.cache.peek(m.Normalized)
+	m.Cached = e != nil && r.answers(s, e)
+	var said answer
+	switch {
+	case m.Cached && !e.stale && e.kind == mapped:
+		said = answer{kind: mapped, destination: *e.destination}
+	case m.Cached && !e.stale && e.kind == absent:
+		said = answer{kind: absent}
+	default:
 		said = r.ask(ctx, s, m.Normalized)
 	}
 	switch said.kind {

@@ -94,7 +94,6 @@ func BenchmarkMemory(b *testing.B) {
 				b.Fatal(err)
 			}
 		}
-		r.cache.CleanUp()
 		b.ReportMetric(float64(liveBytes()-before)/float64(r.Stats().Entries), "B/entry")
 		r.Close()
 	}

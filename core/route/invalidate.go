@@ -37,13 +37,13 @@ func (r *Router) forget(accounts []string) {
 	defer r.mu.Unlock()
 	for _, account := range accounts {
 		r.disown(account)
-		r.cache.Invalidate(account)
+		r.cache.remove(account)
 	}
 }
 
 // InvalidateAll forgets everything.
 func (r *Router) InvalidateAll() {
-	r.cache.InvalidateAll() // only gives memory back; afterwards it would drop answers of the new epoch, too
+	r.cache.clear() // only gives memory back; afterwards it would drop answers of the new epoch, too
 	r.forgetAll()
 	r.tellAll()
 }

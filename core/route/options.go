@@ -76,7 +76,7 @@ type Options struct {
 // settings are the Options that can change while the Router runs. Immutable; a reload of the configuration swaps the
 // pointer to them.
 type settings struct {
-	declared      map[string]string // name to itself, so that entries share one string
+	declared      map[string]*string // name to itself, which entries share
 	fallback      string
 	onError       Fallback
 	normalize     Normalization
@@ -91,7 +91,7 @@ type settings struct {
 
 func newSettings(o Options) (*settings, error) {
 	s := &settings{
-		declared:      make(map[string]string, len(o.Destinations)),
+		declared:      make(map[string]*string, len(o.Destinations)),
 		fallback:      o.Default,
 		onError:       o.OnStoreError,
 		normalize:     o.Normalize,
@@ -106,7 +106,7 @@ func newSettings(o Options) (*settings, error) {
 		s.domain = "@" + o.Normalize.Apply(o.DefaultDomain)
 	}
 	for _, d := range o.Destinations {
-		s.declared[d] = d
+		s.declared[d] = &d
 	}
 	if _, ok := s.declared[o.Default]; !ok {
 		return nil, fmt.Errorf("default destination %q: %w", o.Default, ErrUndeclared)

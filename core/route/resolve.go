@@ -13,23 +13,24 @@ const maxRounds = 8
 type flight struct {
 	// done is closed when the flight has settled or was disowned; guarded by mu until then, read-only afterwards.
 	done     chan struct{}
-	entry    entry
+	entry    *entry
 	disowned bool // an invalidation came first: look up again
 }
 
 // answer is what the store said about an account.
 type answer struct {
 	kind        kind
-	destination string
-	err         error // failed only
+	destination string  // what the store named
+	declared    *string // mapped only: the same, shared by all entries
+	err         error   // failed only
 }
 
 // ResolveCached answers from the cache. It neither blocks nor asks the store, so an event loop may call it. A hit counts;
 // otherwise nothing is counted and Resolve is to be asked.
 func (r *Router) ResolveCached(account string) (Result, bool) {
 	s := r.settings.Load()
-	e, ok := r.fresh(s, account)
-	if !ok {
+	e := r.fresh(s, account)
+	if e == nil {
 		return Result{}, false
 	}
 	res, err := s.result(e)
@@ -43,7 +44,7 @@ func (r *Router) ResolveCached(account string) (Result, bool) {
 // Resolve finds the destination of Account.Lookup in the cache, else in the store. It fails with ErrUnavailable, or when
 // ctx ends; the look-up then goes on for the others and the cache.
 func (r *Router) Resolve(ctx context.Context, account string) (Result, error) {
-	if e, ok := r.fresh(r.settings.Load(), account); ok {
+	if e := r.fresh(r.settings.Load(), account); e != nil {
 		r.stats.hits.add()
 		return r.result(e)
 	}
@@ -68,7 +69,7 @@ func (r *Router) Resolve(ctx context.Context, account string) (Result, error) {
 	return Result{}, fmt.Errorf("resolving account: it keeps changing: %w", ErrUnavailable)
 }
 
-func (r *Router) result(e entry) (Result, error) {
+func (r *Router) result(e *entry) (Result, error) {
 	res, err := r.settings.Load().result(e)
 	if err != nil {
 		return Result{}, fmt.Errorf("resolving account: %w", err)
@@ -78,7 +79,7 @@ func (r *Router) result(e entry) (Result, error) {
 
 // board finds the account's flight or starts one. The nil flight comes with an entry: the cache was filled meanwhile, or
 // no flight may start and an old answer has to do.
-func (r *Router) board(account string) (*flight, entry, error) {
+func (r *Router) board(account string) (*flight, *entry, error) {
 	f, start, e, err := r.find(account)
 	switch {
 	case start == nil:
@@ -91,30 +92,30 @@ func (r *Router) board(account string) (*flight, entry, error) {
 }
 
 // find is board without starting: start is nil when there is nothing to start.
-func (r *Router) find(account string) (f *flight, start func(), e entry, err error) {
+func (r *Router) find(account string) (f *flight, start func(), e *entry, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if f := r.flights[account]; f != nil {
-		return f, nil, entry{}, nil
+		return f, nil, nil, nil
 	}
 	s := r.settings.Load()
-	if e, ok := r.fresh(s, account); ok {
+	if e := r.fresh(s, account); e != nil {
 		return nil, nil, e, nil
 	}
 	if r.closed || r.lookups.Load() >= s.maxLookups {
 		// Never the default destination: being busy says nothing about the account.
 		if e, ok := r.known(account); ok {
 			e.stale = true
-			return nil, nil, e, nil
+			return nil, nil, &e, nil
 		}
-		return nil, nil, entry{}, fmt.Errorf("too many look-ups: %w", ErrUnavailable)
+		return nil, nil, nil, fmt.Errorf("too many look-ups: %w", ErrUnavailable)
 	}
 	f = &flight{done: make(chan struct{})}
 	account = strings.Clone(account) // the caller's may be a piece of something large
 	r.flights[account] = f
 	r.lookups.Add(1)
 	r.flying.Add(1)
-	return f, func() { r.fly(s, account, f) }, entry{}, nil
+	return f, func() { r.fly(s, account, f) }, nil, nil
 }
 
 // fly asks the store and settles the flight.
@@ -179,7 +180,7 @@ func (r *Router) call(ctx context.Context, s *settings, identifier string) (said
 		return answer{kind: absent}
 	}
 	if name, ok := s.declared[destination]; ok {
-		return answer{kind: mapped, destination: name}
+		return answer{kind: mapped, destination: destination, declared: name}
 	}
 	return answer{kind: undeclared, destination: destination}
 }

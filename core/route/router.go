@@ -8,8 +8,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/maypok86/otter/v2"
 )
 
 // Router resolves accounts. It is safe for concurrent use.
@@ -20,7 +18,7 @@ type Router struct {
 	instant bool
 	clock   func() time.Duration
 	log     *slog.Logger
-	cache   *otter.Cache[string, entry]
+	cache   *cache
 	// ctx is the parent of every store call; Close ends it.
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -64,13 +62,7 @@ func New(o Options) (*Router, error) {
 	_, r.instant = o.Store.(Instant)
 	r.settings.Store(s)
 	// Entries carry their own expiry, since they must outlive it as stale answers (SPEC 4.2); the cache only evicts.
-	r.cache, err = otter.New(&otter.Options[string, entry]{
-		MaximumSize:   orDefault(o.CacheMaxEntries, defaultMaxEntries),
-		StatsRecorder: &r.stats.evictions,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("making router: cache: %w", err)
-	}
+	r.cache = newCache(orDefault(o.CacheMaxEntries, defaultMaxEntries))
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	if n, ok := o.Store.(Notifier); ok {
 		n.Notify(r.changed)
