@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mailsplice/bench/mock"
+	"mailsplice/bench/suite"
 )
 
 func TestNumbers(t *testing.T) {
@@ -71,7 +72,7 @@ func legs(t *testing.T, test func(t *testing.T, s *mock.Server, target Target)) 
 			if name == "tls" {
 				config = selfSigned(t)
 			}
-			s, err := mock.Serve("b0", config)
+			s, err := mock.Serve("b0", config, suite.Suite{})
 			if err != nil {
 				t.Fatal(err)
 			}

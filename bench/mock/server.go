@@ -10,12 +10,15 @@ import (
 	"time"
 
 	"github.com/cloudwego/netpoll"
+
+	"mailsplice/bench/suite"
 )
 
 // Server is one backend: a listener, and the sessions on it.
 type Server struct {
 	name   string
 	config *tls.Config // nil: plain
+	suite  suite.Suite // to count
 	addr   string
 	loop   netpoll.EventLoop
 	done   chan struct{}
@@ -26,12 +29,13 @@ type Server struct {
 }
 
 // Serve starts a backend on a loopback address with a free port; with config it speaks TLS from the first byte.
-func Serve(name string, config *tls.Config) (*Server, error) {
+// Handshakes that come to the suite are counted; what others do is up to config.
+func Serve(name string, config *tls.Config, want suite.Suite) (*Server, error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{name: name, config: config, addr: ln.Addr().String(), done: make(chan struct{}),
+	s := &Server{name: name, config: config, suite: want, addr: ln.Addr().String(), done: make(chan struct{}),
 		sessions: map[netpoll.Connection]*session{}}
 	if s.loop, err = netpoll.NewEventLoop(s.request, netpoll.WithOnConnect(s.connect), netpoll.WithWriteTimeout(writeTimeout)); err != nil {
 		ln.Close()
@@ -142,15 +146,18 @@ func (s *Server) begin(one *session, c netpoll.Connection) error {
 	if err := c.SetReadTimeout(handshakeTimeout); err != nil {
 		return err
 	}
-	layer, resumed, err := handshake(c, s.config)
+	layer, state, err := handshake(c, s.config)
 	if err != nil {
 		return err
 	}
 	one.layer = layer
 	s.mu.Lock()
 	s.seen.Handshakes++
-	if resumed {
+	if state.DidResume {
 		s.seen.Resumed++
+	}
+	if s.suite.Agreed(state) {
+		s.seen.Agreed++
 	}
 	s.mu.Unlock()
 	return one.greet()

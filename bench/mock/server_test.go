@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"mailsplice/bench/suite"
 )
 
 func selfSigned(t *testing.T) *tls.Config {
@@ -33,7 +35,7 @@ func selfSigned(t *testing.T) *tls.Config {
 
 func serve(t *testing.T, config *tls.Config) *Server {
 	t.Helper()
-	s, err := Serve("b0", config)
+	s, err := Serve("b0", config, suite.Suite{})
 	if err != nil {
 		t.Fatal(err)
 	}
