@@ -55,6 +55,10 @@ func (t Target) config(cache tls.ClientSessionCache) *tls.Config {
 	case "mlkem":
 		c.CurvePreferences = []tls.CurveID{tls.X25519MLKEM768, tls.X25519}
 	}
+	if t.Suite.Version == tls.VersionTLS12 && len(c.CurvePreferences) > 0 {
+		// The list speaks of certificates too (RFC 8422 5.1): without their curve OpenSSL has no certificate to show.
+		c.CurvePreferences = append(c.CurvePreferences, tls.CurveP256)
+	}
 	t.Suite.Restrict(c)
 	return c
 }
