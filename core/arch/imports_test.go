@@ -31,7 +31,7 @@ var allowed = map[string][]string{
 	"bench":                 {"bench/*"},
 	"bench/scenario":        {"bench/stage", "bench/load", "bench/measure", "bench/report", "bench/suite"},
 	"bench/stage":           {"bench/child", "bench/load", "bench/mock", "bench/naive", "bench/measure", "bench/suite"}, // proxies are black boxes: processes and ports
-	"bench/peers":           {"bench/stage", "bench/child", "bench/load", "bench/measure"},
+	"bench/peers":           {"bench/stage", "bench/child", "bench/load", "bench/measure", "bench/suite"},
 	"bench/load":            {"bench/child", "bench/measure", "bench/suite"},
 	"bench/mock":            {"bench/child", "bench/suite"},
 	"bench/naive":           {"bench/child"},
