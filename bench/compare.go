@@ -23,7 +23,7 @@ type comparison struct {
 }
 
 // comparisons are in the order of a run. Every scenario is in it; "conn" are those of mailsplice's lane conn (DESIGN 3.11). Sizes
-// are for two CPUs and an afternoon; for more, give the line to bench itself with other flags.
+// are for two CPUs; for more, give the line to bench itself with other flags.
 var comparisons = []comparison{
 	{"login-tls", "login -logins 1500 -warm-up 200"},
 	{"ping-tls", "ping -sessions 500 -for 4s"},
