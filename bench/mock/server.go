@@ -101,6 +101,7 @@ type contextKey struct{}
 // connect runs before the first request of a connection. A plain one is greeted at once.
 func (s *Server) connect(ctx context.Context, c netpoll.Connection) context.Context {
 	one := &session{name: s.name}
+	one.admit = func() { s.admit(c, one) }
 	if s.config == nil {
 		one.layer = plain{c}
 		if one.greet() != nil {
@@ -128,11 +129,7 @@ func (s *Server) serve(one *session, c netpoll.Connection) error {
 			return err
 		}
 	}
-	before := one.joined
 	err := one.work()
-	if one.joined && !before {
-		s.admit(c, one)
-	}
 	if errors.Is(err, errLogout) {
 		if secure, ok := one.layer.(encrypted); ok {
 			secure.CloseWrite()

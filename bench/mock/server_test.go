@@ -88,6 +88,9 @@ func TestServer(t *testing.T) {
 			c.expect("* OK [CAPABILITY " + capabilities + "] b0 ready")
 			c.say("a LOGIN u p\r\n")
 			c.expect("a OK [CAPABILITY " + afterwards + "] logged in on b0")
+			if joined := s.Counts().Joined; joined != 1 { // counted before the client is told
+				t.Errorf("got %d joined, want 1", joined)
+			}
 			c.say("b XSOURCE 100000\r\n")
 			c.expect("* SOURCE 100000")
 			if n, err := io.CopyN(io.Discard, c.in, 100000); err != nil {
