@@ -6,7 +6,8 @@
 //	go run ./bench login -keys ecdsa -json login.json
 //	go run ./bench idle -client-leg plain -backend-leg plain
 //	go run ./bench idle -sessions 20000,100000 -processes 12 -clients 8 -backends 8 -proxies mailsplice
-//	go run ./bench compare                               # login, ping, bulk and idle on every proxy that is installed
+//	go run ./bench ping -suite tls12-cbc                 # mailsplice's lane conn
+//	go run ./bench compare                               # every scenario on every proxy that is installed
 //	go run ./bench show bench/results/*.json             # tables and charts of what was stored
 //
 // A table goes to standard output, what is going on to standard error, and with -json everything that is needed to judge
@@ -20,6 +21,7 @@
 //	bench/load       clients: a process that holds sessions and drives them
 //	bench/mock       backends: a process with an IMAP server on netpoll
 //	bench/peers      other proxies, as Debian has them: HAProxy, Dovecot, nginx
+//	bench/suite      what clients and backends speak in TLS
 //	bench/naive      the proxy to compare with: two goroutines and two tls.Conn a session
 //	bench/measure    /proc, histograms, medians, slopes
 //	bench/report     JSON, table and chart

@@ -99,6 +99,6 @@ func usage(w io.Writer) {
 	for _, s := range scenario.All() {
 		fmt.Fprintf(w, "  %-8s %s\n", s.Name, s.Short)
 	}
-	fmt.Fprintf(w, "\n  %-8s %s\n  %-8s %s\n", "compare", "several of these on all proxies, with results and charts in files",
+	fmt.Fprintf(w, "\n  %-8s %s\n  %-8s %s\n", "compare", "all of these on all proxies, with results and charts in files",
 		"show", "tables and charts of such files")
 }

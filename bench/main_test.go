@@ -15,6 +15,7 @@ import (
 	"mailsplice/bench/child"
 	"mailsplice/bench/peers"
 	"mailsplice/bench/report"
+	"mailsplice/bench/scenario"
 	"mailsplice/bench/stage"
 )
 
@@ -225,7 +226,7 @@ func TestCutoverOfProcesses(t *testing.T) {
 // Each peer is measured if it is installed, and said to be missing if not; its processes end.
 func TestPeers(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "result.json")
-	for _, legs := range [][]string{nil, plain} {
+	for _, legs := range [][]string{nil, plain, {"-suite", "tls12-gcm"}, {"-suite", "tls12-cbc", "-key", "rsa"}} {
 		// Some have other users, who must find their files.
 		temp, err := os.MkdirTemp("/tmp", "mb")
 		if err != nil {
@@ -314,15 +315,20 @@ func TestShow(t *testing.T) {
 	}
 }
 
-// Every comparison is a command that bench takes.
+// Every comparison is a command that bench takes, and every scenario is in one of them.
 func TestComparisons(t *testing.T) {
-	seen := map[string]bool{}
+	seen, scenarios := map[string]bool{}, map[string]bool{}
 	for _, c := range comparisons {
 		args := strings.Fields(c.args)
 		if _, err := parse(scenarioNamed(args[0]), args, io.Discard); err != nil || seen[c.name] {
 			t.Errorf("%s: %v, or there twice", c.name, err)
 		}
-		seen[c.name] = true
+		seen[c.name], scenarios[args[0]] = true, true
+	}
+	for _, s := range scenario.All() {
+		if !scenarios[s.Name] {
+			t.Errorf("no comparison has scenario %s", s.Name)
+		}
 	}
 }
 
@@ -378,6 +384,9 @@ func TestUsage(t *testing.T) {
 		{"dance", `unknown scenario "dance"`, exitUsage},
 		{"idle -proxies squid", "allowed mailsplice, naive, haproxy, dovecot, nginx, direct", exitUsage},
 		{"idle -client-leg half", "allowed tls, plain", exitUsage},
+		{"idle -suite tls11-rc4", "allowed tls13-gcm, tls12-gcm, tls12-cbc", exitUsage},
+		{"idle -suite tls12-cbc -client-leg plain -backend-leg plain", "needs a leg with TLS", exitUsage},
+		{"idle -suite tls12-cbc -curve mlkem", "-curve mlkem needs TLS 1.3", exitUsage},
 		{"idle -sessions 5,x", "allowed numbers above 0", exitUsage},
 		{"idle extra", `unexpected argument "extra"`, exitUsage},
 		{"ping -repeat 0", "must be at least 1", exitUsage},

@@ -14,6 +14,7 @@ import (
 	"mailsplice/bench/report"
 	"mailsplice/bench/scenario"
 	"mailsplice/bench/stage"
+	"mailsplice/bench/suite"
 )
 
 // subject is the proxy that ratios are of.
@@ -29,7 +30,7 @@ type command struct {
 
 	proxies                        list
 	clientLeg, backendLeg, key     choice
-	curve, logLevel                choice
+	suite, curve, logLevel         choice
 	repeat, clients, backends      int
 	processes                      int
 	binary, jsonPath, configSuffix string
@@ -44,6 +45,7 @@ func parse(s scenario.Scenario, args []string, notes io.Writer) (*command, error
 		clientLeg:  choice{"tls", []string{"tls", "plain"}},
 		backendLeg: choice{"tls", []string{"tls", "plain"}},
 		key:        choice{string(stage.ECDSA), []string{string(stage.ECDSA), string(stage.RSA)}},
+		suite:      choice{string(suite.TLS13GCM), suite.Kinds()},
 		curve:      choice{"x25519", []string{"x25519", "mlkem"}},
 		logLevel:   choice{"info", []string{"debug", "info", "warn", "error"}},
 	}
@@ -51,6 +53,7 @@ func parse(s scenario.Scenario, args []string, notes io.Writer) (*command, error
 	f.Var(&c.clientLeg, "client-leg", "between clients and proxy: tls (implicit) or plain")
 	f.Var(&c.backendLeg, "backend-leg", "between proxy and backends: tls (implicit) or plain")
 	f.Var(&c.key, "key", "key of the proxy's certificate: ecdsa (P-256) or rsa (2048 bits); scenarios with -keys ignore it")
+	f.Var(&c.suite, "suite", "the only version and suite that clients and backends speak on legs with TLS: tls13-gcm, tls12-gcm or tls12-cbc")
 	f.Var(&c.curve, "curve", "key exchange that clients offer: x25519 or mlkem (X25519MLKEM768)")
 	f.Var(&c.logLevel, "log-level", "of mailsplice, whose log goes to a file")
 	f.IntVar(&c.repeat, "repeat", 1, "runs of each proxy; tables show the median and the spread")
@@ -70,7 +73,19 @@ func parse(s scenario.Scenario, args []string, notes io.Writer) (*command, error
 	if min(c.repeat, c.clients, c.backends, c.processes) < 1 {
 		return nil, errors.New("-repeat, -clients, -backends and -processes must be at least 1")
 	}
-	return c, nil
+	return c, c.fits()
+}
+
+// fits refuses flags that contradict one another: a result must not claim what its flags kept from happening.
+func (c *command) fits() error {
+	k := suite.Kind(c.suite.value)
+	switch {
+	case k != suite.TLS13GCM && c.clientLeg.value != "tls" && c.backendLeg.value != "tls":
+		return fmt.Errorf("-suite %s needs a leg with TLS", c.suite.value)
+	case k.TLS12() && c.curve.value == "mlkem":
+		return fmt.Errorf("-curve mlkem needs TLS 1.3, found -suite %s", c.suite.value)
+	}
+	return nil
 }
 
 // run measures everything, and writes table and result. What has been measured is kept when something fails later.
@@ -128,7 +143,8 @@ func (c *command) measureAll(ctx context.Context, starters []stage.Starter, r *r
 
 func (c *command) env(s stage.Starter) scenario.Env {
 	return scenario.Env{Note: c.note, Options: stage.Options{Proxy: s, Key: stage.Key(c.key.value), ClientTLS: c.clientLeg.value == "tls",
-		BackendTLS: c.backendLeg.value == "tls", Backends: c.backends, Clients: c.clients, Processes: c.processes, Curve: c.curve.value, LogLevel: c.logLevel.value}}
+		BackendTLS: c.backendLeg.value == "tls", Backends: c.backends, Clients: c.clients, Processes: c.processes, Curve: c.curve.value, LogLevel: c.logLevel.value,
+		Suite: suite.Kind(c.suite.value)}}
 }
 
 func (c *command) note(format string, args ...any) {

@@ -74,7 +74,7 @@ type Reply struct {
 	Done, Failed int
 	Error        string // of the first failure
 	Resumed      int    // of Done
-	Usual        int    // of Done: with TLS 1.3, TLS_AES_128_GCM_SHA256 and X25519
+	Agreed       int    // of Done: with the Suite of the Target, and X25519; only logins count it
 	Bytes        int64
 	Took         time.Duration
 	Latency      measure.Histogram
@@ -84,7 +84,7 @@ type Reply struct {
 // Merge adds another process's reply; they ran at the same time.
 func (r *Reply) Merge(o Reply) {
 	r.Done, r.Failed, r.Resumed, r.Bytes = r.Done+o.Done, r.Failed+o.Failed, r.Resumed+o.Resumed, r.Bytes+o.Bytes
-	r.Usual += o.Usual
+	r.Agreed += o.Agreed
 	r.Took = max(r.Took, o.Took)
 	r.Latency.Merge(o.Latency)
 	if r.Error == "" {

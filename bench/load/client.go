@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"mailsplice/bench/suite"
 )
 
 const (
@@ -41,6 +43,8 @@ type Target struct {
 	TLS  bool
 	// Curve is the key exchange to offer, "x25519" or "mlkem" (X25519MLKEM768 and X25519); empty: crypto/tls decides.
 	Curve string
+	// Suite is the only version and cipher suite to offer; zero: crypto/tls decides.
+	Suite suite.Suite
 }
 
 func (t Target) config(cache tls.ClientSessionCache) *tls.Config {
@@ -51,6 +55,11 @@ func (t Target) config(cache tls.ClientSessionCache) *tls.Config {
 	case "mlkem":
 		c.CurvePreferences = []tls.CurveID{tls.X25519MLKEM768, tls.X25519}
 	}
+	if t.Suite.Version == tls.VersionTLS12 && len(c.CurvePreferences) > 0 {
+		// The list speaks of certificates too (RFC 8422 5.1): without their curve OpenSSL has no certificate to show.
+		c.CurvePreferences = append(c.CurvePreferences, tls.CurveP256)
+	}
+	t.Suite.Restrict(c)
 	return c
 }
 
@@ -137,14 +146,10 @@ func (c *client) login(i int) error {
 	return nil
 }
 
-// usual says whether TLS has agreed on what every proxy here can do.
-func (c *client) usual() bool {
+// agreed says whether TLS has come to s, and to X25519.
+func (c *client) agreed(s suite.Suite) bool {
 	secure, ok := c.conn.(*tls.Conn)
-	if !ok {
-		return false
-	}
-	s := secure.ConnectionState()
-	return s.Version == tls.VersionTLS13 && s.CipherSuite == tls.TLS_AES_128_GCM_SHA256 && s.CurveID == tls.X25519
+	return ok && s.Agreed(secure.ConnectionState())
 }
 
 // line is valid until the next read.

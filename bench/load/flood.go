@@ -46,7 +46,8 @@ func (h *holder) flood(a FloodArgs) (Reply, error) {
 	}), nil
 }
 
-// provoke ends when the server has begun the encrypted part of its flight, so that the signature is made.
+// provoke ends when the server has sent what it has signed: TLS 1.3 has begun the encrypted part of its flight then, TLS 1.2
+// has sent its key exchange.
 func (t Target) provoke(i int, hello []byte) error {
 	conn, err := t.dialTCP(i)
 	if err != nil {
@@ -57,22 +58,55 @@ func (t Target) provoke(i int, hello []byte) error {
 	if _, err := conn.Write(hello); err != nil {
 		return err
 	}
+	return signed(conn)
+}
+
+// signed reads a server's flight up to its signature.
+func signed(r io.Reader) error {
 	const (
 		headerBytes     = 5
-		applicationData = 23 // RFC 8446 5.1
+		handshake       = 22 // RFC 8446 5.1, RFC 5246 6.2.1
+		applicationData = 23
 		maxRecords      = 8
 	)
 	header := make([]byte, headerBytes)
+	var messages []byte // of TLS 1.2, or in TLS 1.3 a ServerHello
 	for range maxRecords {
-		if _, err := io.ReadFull(conn, header); err != nil {
+		if _, err := io.ReadFull(r, header); err != nil {
 			return err
 		}
 		if header[0] == applicationData {
 			return nil
 		}
-		if _, err := io.CopyN(io.Discard, conn, int64(header[3])<<8|int64(header[4])); err != nil {
+		body := make([]byte, int(header[3])<<8|int(header[4]))
+		if _, err := io.ReadFull(r, body); err != nil {
 			return err
+		}
+		if header[0] != handshake {
+			continue
+		}
+		if messages = append(messages, body...); keyExchanged(messages) {
+			return nil
 		}
 	}
 	return errResponse
+}
+
+// keyExchanged says whether there is a whole ServerKeyExchange among the messages (RFC 5246 7.4), however records part them.
+func keyExchanged(messages []byte) bool {
+	const (
+		headerBytes       = 4
+		serverKeyExchange = 12
+	)
+	for len(messages) >= headerBytes {
+		n := headerBytes + int(messages[1])<<16 + int(messages[2])<<8 + int(messages[3])
+		if n > len(messages) {
+			return false
+		}
+		if messages[0] == serverKeyExchange {
+			return true
+		}
+		messages = messages[n:]
+	}
+	return false
 }

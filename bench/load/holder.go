@@ -162,8 +162,8 @@ func (h *holder) login(a LoginArgs) (Reply, error) {
 			if resumed {
 				r.Resumed++
 			}
-			if c.usual() {
-				r.Usual++
+			if c.agreed(a.Suite) {
+				r.Agreed++
 			}
 		}
 	}), nil

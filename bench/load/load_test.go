@@ -7,16 +7,20 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
+	"io"
 	"math/big"
 	"net"
 	"strings"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/cpu"
 	"golang.org/x/sys/unix"
 
 	"mailsplice/bench/mock"
+	"mailsplice/bench/suite"
 )
 
 func TestNumbers(t *testing.T) {
@@ -65,13 +69,15 @@ func selfSigned(t *testing.T) *tls.Config {
 
 // legs runs a test with a server over each kind of leg.
 func legs(t *testing.T, test func(t *testing.T, s *mock.Server, target Target)) {
-	for _, name := range []string{"plain", "tls"} {
+	for name, agreed := range map[string]suite.Suite{"plain": {}, "tls": suite.TLS13GCM.ECDSA(), "tls 1.2": suite.TLS12GCM.ECDSA(),
+		"tls 1.2 with CBC": suite.TLS12CBC.ECDSA()} {
 		t.Run(name, func(t *testing.T) {
 			var config *tls.Config
-			if name == "tls" {
+			if name != "plain" {
 				config = selfSigned(t)
+				agreed.Restrict(config)
 			}
-			s, err := mock.Serve("b0", config)
+			s, err := mock.Serve("b0", config, agreed)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -80,7 +86,7 @@ func legs(t *testing.T, test func(t *testing.T, s *mock.Server, target Target)) 
 				defer cancel()
 				s.Close(ctx)
 			})
-			test(t, s, Target{Addr: s.Addr(), TLS: name == "tls", Curve: "x25519"})
+			test(t, s, Target{Addr: s.Addr(), TLS: name != "plain", Curve: "x25519", Suite: agreed})
 		})
 	}
 }
@@ -210,15 +216,27 @@ func TestLogins(t *testing.T) {
 			if check(t, "login", 12, r, err); r.Resumed != want {
 				t.Errorf("resume %v: %d resumed, want %d", resume, r.Resumed, want)
 			}
+			if want := map[bool]int{true: 12}[target.TLS && native(target.Suite)]; r.Agreed != want {
+				t.Errorf("resume %v: %d agreed, want %d", resume, r.Agreed, want)
+			}
 		}
 		if logins := s.Counts().Logins; logins != 24 {
 			t.Errorf("the server has seen %d logins, want 24", logins)
+		}
+		c := s.Counts()
+		if want := map[bool]int{true: 24}[target.TLS && native(target.Suite)]; c.Agreed != want {
+			t.Errorf("the server has agreed in %d handshakes of %d, want %d", c.Agreed, c.Handshakes, want)
 		}
 		r, err := h.login(LoginArgs{Target: target, Count: 1 << 30, AtOnce: 2, For: 20 * time.Millisecond})
 		if err != nil || r.Failed > 0 || r.Done < 1 {
 			t.Errorf("for a time: got %d done, %d failed, %v", r.Done, r.Failed, err)
 		}
 	})
+}
+
+// native says whether a handshake must come to s: in TLS 1.3 crypto/tls prefers another suite where the processor lacks AES.
+func native(s suite.Suite) bool {
+	return s.Version != tls.VersionTLS13 || cpu.X86.HasAES || cpu.ARM64.HasAES || cpu.S390X.HasAES
 }
 
 func TestPreauth(t *testing.T) {
@@ -249,6 +267,32 @@ func TestFlood(t *testing.T) {
 			t.Errorf("got %d done, %d failed (%s), %v", r.Done, r.Failed, r.Error, err)
 		}
 	})
+}
+
+// What a server has sent is looked through up to what it has signed, whatever records it comes in.
+func TestSigned(t *testing.T) {
+	hello, certificate, exchange, done := "\x02\x00\x00\x03abc", "\x0b\x00\x01\x00"+strings.Repeat("c", 256), "\x0c\x00\x00\x02ab", "\x0e\x00\x00\x00"
+	record := func(kind byte, body string) string {
+		return string([]byte{kind, 3, 3, byte(len(body) >> 8), byte(len(body))}) + body
+	}
+	tests := []struct {
+		name, in string
+		want     error
+	}{
+		{"a record for each message", record(22, hello) + record(22, certificate) + record(22, exchange), nil},
+		{"all in one", record(22, hello+certificate+exchange+done), nil},
+		{"parted anywhere", record(22, hello+certificate[:7]) + record(22, certificate[7:]+exchange[:3]) + record(22, exchange[3:]), nil},
+		{"TLS 1.3", record(22, hello) + record(20, "\x01") + record(23, "sealed"), nil},
+		{"without the signature", record(22, hello+certificate+exchange[:5]), io.EOF},
+		{"an alert", record(21, "\x02\x28"), io.EOF},
+		{"half a record", record(22, hello)[:7], io.ErrUnexpectedEOF},
+		{"too many records", strings.Repeat(record(22, hello), 9), errResponse},
+	}
+	for _, tt := range tests {
+		if err := signed(strings.NewReader(tt.in)); !errors.Is(err, tt.want) {
+			t.Errorf("%s: got %v, want %v", tt.name, err, tt.want)
+		}
+	}
 }
 
 // A session that ends comes back, and says where it is.

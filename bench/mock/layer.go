@@ -69,13 +69,13 @@ func (l encrypted) write(p []byte) error {
 	return err
 }
 
-// handshake is the server's side of TLS on c, and whether the client resumed a session. It blocks.
-func handshake(c netpoll.Connection, config *tls.Config) (l layer, resumed bool, err error) {
+// handshake is the server's side of TLS on c, and what came of it. It blocks.
+func handshake(c netpoll.Connection, config *tls.Config) (l layer, state tls.ConnectionState, err error) {
 	t := &transport{Connection: c}
 	secure := tls.Server(t, config)
 	if err := secure.Handshake(); err != nil {
-		return nil, false, err
+		return nil, state, err
 	}
 	t.established = true
-	return encrypted{secure}, secure.ConnectionState().DidResume, nil
+	return encrypted{secure}, secure.ConnectionState(), nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/cloudwego/netpoll"
 
 	"mailsplice/bench/child"
+	"mailsplice/bench/suite"
 )
 
 // Role is what a process with backends is started as.
@@ -16,8 +17,9 @@ const Role = "mock"
 
 // Options describe the backends of a process.
 type Options struct {
-	Names           []string // one backend each
-	CertPEM, KeyPEM []byte   // empty: no TLS
+	Names           []string    // one backend each
+	CertPEM, KeyPEM []byte      // empty: no TLS
+	Suite           suite.Suite // the only version and cipher suite to accept; zero: crypto/tls decides
 }
 
 // Counts is what all backends of a process have seen, or one of them.
@@ -26,6 +28,7 @@ type Counts struct {
 	Logins     int
 	Handshakes int // of TLS, completed
 	Resumed    int // of Handshakes
+	Agreed     int // of Handshakes: with the Suite of the Options, and X25519
 }
 
 // Main is the process: it serves calls on r and w until r ends. Close-time errors do not matter to anyone.
@@ -65,7 +68,7 @@ func Main(r io.Reader, w io.Writer) error {
 
 func (c *Counts) add(o Counts) {
 	c.Joined, c.Logins = c.Joined+o.Joined, c.Logins+o.Logins
-	c.Handshakes, c.Resumed = c.Handshakes+o.Handshakes, c.Resumed+o.Resumed
+	c.Handshakes, c.Resumed, c.Agreed = c.Handshakes+o.Handshakes, c.Resumed+o.Resumed, c.Agreed+o.Agreed
 }
 
 func serveAll(o Options) (servers []*Server, err error) {
@@ -77,9 +80,10 @@ func serveAll(o Options) (servers []*Server, err error) {
 		}
 		// Full records from the first byte on: the cost of small ones is not what is measured.
 		config = &tls.Config{Certificates: []tls.Certificate{cert}, DynamicRecordSizingDisabled: true}
+		o.Suite.Restrict(config)
 	}
 	for _, name := range o.Names {
-		s, err := Serve(name, config)
+		s, err := Serve(name, config, o.Suite)
 		if err != nil {
 			return servers, err
 		}

@@ -10,12 +10,15 @@ import (
 	"time"
 
 	"github.com/cloudwego/netpoll"
+
+	"mailsplice/bench/suite"
 )
 
 // Server is one backend: a listener, and the sessions on it.
 type Server struct {
 	name   string
 	config *tls.Config // nil: plain
+	suite  suite.Suite // to count
 	addr   string
 	loop   netpoll.EventLoop
 	done   chan struct{}
@@ -26,12 +29,13 @@ type Server struct {
 }
 
 // Serve starts a backend on a loopback address with a free port; with config it speaks TLS from the first byte.
-func Serve(name string, config *tls.Config) (*Server, error) {
+// Handshakes that come to the suite are counted; what others do is up to config.
+func Serve(name string, config *tls.Config, want suite.Suite) (*Server, error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{name: name, config: config, addr: ln.Addr().String(), done: make(chan struct{}),
+	s := &Server{name: name, config: config, suite: want, addr: ln.Addr().String(), done: make(chan struct{}),
 		sessions: map[netpoll.Connection]*session{}}
 	if s.loop, err = netpoll.NewEventLoop(s.request, netpoll.WithOnConnect(s.connect), netpoll.WithWriteTimeout(writeTimeout)); err != nil {
 		ln.Close()
@@ -97,6 +101,7 @@ type contextKey struct{}
 // connect runs before the first request of a connection. A plain one is greeted at once.
 func (s *Server) connect(ctx context.Context, c netpoll.Connection) context.Context {
 	one := &session{name: s.name}
+	one.admit = func() { s.admit(c, one) }
 	if s.config == nil {
 		one.layer = plain{c}
 		if one.greet() != nil {
@@ -124,11 +129,7 @@ func (s *Server) serve(one *session, c netpoll.Connection) error {
 			return err
 		}
 	}
-	before := one.joined
 	err := one.work()
-	if one.joined && !before {
-		s.admit(c, one)
-	}
 	if errors.Is(err, errLogout) {
 		if secure, ok := one.layer.(encrypted); ok {
 			secure.CloseWrite()
@@ -142,15 +143,18 @@ func (s *Server) begin(one *session, c netpoll.Connection) error {
 	if err := c.SetReadTimeout(handshakeTimeout); err != nil {
 		return err
 	}
-	layer, resumed, err := handshake(c, s.config)
+	layer, state, err := handshake(c, s.config)
 	if err != nil {
 		return err
 	}
 	one.layer = layer
 	s.mu.Lock()
 	s.seen.Handshakes++
-	if resumed {
+	if state.DidResume {
 		s.seen.Resumed++
+	}
+	if s.suite.Agreed(state) {
+		s.seen.Agreed++
 	}
 	s.mu.Unlock()
 	return one.greet()

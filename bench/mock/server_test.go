@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"mailsplice/bench/suite"
 )
 
 func selfSigned(t *testing.T) *tls.Config {
@@ -33,7 +35,7 @@ func selfSigned(t *testing.T) *tls.Config {
 
 func serve(t *testing.T, config *tls.Config) *Server {
 	t.Helper()
-	s, err := Serve("b0", config)
+	s, err := Serve("b0", config, suite.Suite{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,25 +64,33 @@ func (c bytewise) Write(p []byte) (int, error) {
 // The same dialogue over every way to reach a server.
 func TestServer(t *testing.T) {
 	tests := []struct {
-		name      string
-		encrypted bool
-		wrap      func(net.Conn) net.Conn
+		name  string
+		suite suite.Suite // zero: plain
+		wrap  func(net.Conn) net.Conn
 	}{
-		{"plain", false, nil},
-		{"TLS", true, nil},
-		{"TLS, byte by byte", true, func(c net.Conn) net.Conn { return bytewise{c} }},
+		{"plain", suite.Suite{}, nil},
+		{"TLS", suite.TLS13GCM.ECDSA(), nil},
+		{"TLS, byte by byte", suite.TLS13GCM.ECDSA(), func(c net.Conn) net.Conn { return bytewise{c} }},
+		{"TLS 1.2", suite.TLS12GCM.ECDSA(), nil},
+		{"TLS 1.2 with CBC", suite.TLS12CBC.ECDSA(), nil},
+		{"TLS 1.2 with CBC, byte by byte", suite.TLS12CBC.ECDSA(), func(c net.Conn) net.Conn { return bytewise{c} }},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			var config *tls.Config
-			if tt.encrypted {
+			encrypted := tt.suite != suite.Suite{}
+			if encrypted {
 				config = selfSigned(t)
+				tt.suite.Restrict(config)
 			}
 			s := serve(t, config)
-			c := dial(t, s.Addr(), tt.encrypted, tt.wrap)
+			c := dial(t, s.Addr(), encrypted, tt.wrap)
 			c.expect("* OK [CAPABILITY " + capabilities + "] b0 ready")
 			c.say("a LOGIN u p\r\n")
 			c.expect("a OK [CAPABILITY " + afterwards + "] logged in on b0")
+			if joined := s.Counts().Joined; joined != 1 { // counted before the client is told
+				t.Errorf("got %d joined, want 1", joined)
+			}
 			c.say("b XSOURCE 100000\r\n")
 			c.expect("* SOURCE 100000")
 			if n, err := io.CopyN(io.Discard, c.in, 100000); err != nil {

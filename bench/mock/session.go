@@ -38,7 +38,8 @@ type session struct {
 	sink     int64  // bytes that an XSINK still takes
 	tag      string // of the XSINK or IDLE in progress
 	idling   bool
-	joined   bool // has logged in
+	joined   bool   // has logged in
+	admit    func() // called once, before the client is told; nil: nobody counts
 
 	mu sync.Mutex
 }
@@ -140,7 +141,7 @@ func (s *session) command(line []byte) error {
 	case "NOOP":
 		return s.say("%s OK done\r\n", tag)
 	case "LOGIN", "AUTHENTICATE":
-		s.joined = true
+		s.join()
 		return s.say("%s OK [CAPABILITY %s] %s%s\r\n", tag, afterwards, loggedInLabel, s.name)
 	case "CAPABILITY":
 		return s.say("* CAPABILITY %s\r\n%s OK done\r\n", capabilities, tag)
@@ -158,6 +159,14 @@ func (s *session) command(line []byte) error {
 		return errLogout
 	}
 	return s.say("%s BAD unknown\r\n", tag)
+}
+
+// join is the first login that is taken. The client's answer comes later, so that whoever has it is counted.
+func (s *session) join() {
+	if !s.joined && s.admit != nil {
+		s.admit()
+	}
+	s.joined = true
 }
 
 func (s *session) beginSink(tag string, args []byte) error {

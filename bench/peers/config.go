@@ -23,6 +23,7 @@ type values struct {
 	Listen, Host, Port     string // where clients come
 	FrontHost, BackendHost string // names in the certificates
 	ClientTLS, BackendTLS  bool
+	Ciphers                string // of TLS 1.2, for OpenSSL; empty: not restricted, TLS 1.3 is what is spoken
 	CPUs                   int
 	Files                  int // that one process may open
 	Connections            int // that one process can join: two files each
@@ -42,7 +43,7 @@ func newValues(s *stage.Setting) (v values, err error) {
 		return v, err
 	}
 	v = values{Dir: s.Dir, Listen: s.Listen, FrontHost: stage.ProxyName, BackendHost: stage.BackendHost,
-		ClientTLS: s.ClientTLS, BackendTLS: s.BackendTLS, CPUs: runtime.NumCPU(), Files: int(min(limit.Max, 1<<20))}
+		ClientTLS: s.ClientTLS, BackendTLS: s.BackendTLS, Ciphers: s.Suite.OpenSSL(), CPUs: runtime.NumCPU(), Files: int(min(limit.Max, 1<<20))}
 	v.Connections = (v.Files - spareFiles) / 2
 	if v.Host, v.Port, err = net.SplitHostPort(s.Listen); err != nil {
 		return v, err

@@ -1,6 +1,7 @@
 package peers
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"mailsplice/bench/child"
 	"mailsplice/bench/load"
 	"mailsplice/bench/stage"
+	"mailsplice/bench/suite"
 )
 
 func setting(t *testing.T, clientTLS, backendTLS bool) *stage.Setting {
@@ -70,6 +72,56 @@ func TestTemplates(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A run in TLS 1.2 has its ciphers in every template, and nothing else changes; one in TLS 1.3 leaves them alone.
+func TestCiphers(t *testing.T) {
+	tests := []struct {
+		file  string
+		lines []string
+	}{
+		{"haproxy.cfg", []string{"  ssl-default-bind-ciphers %s\n", "  ssl-default-server-ciphers %s\n"}},
+		{"dovecot.conf", []string{"ssl_cipher_list = %s\n"}},
+		{"nginx.conf", []string{"  ssl_ciphers %s;\n"}},
+	}
+	for _, tt := range tests {
+		for _, name := range suite.Kinds() {
+			kind := suite.Kind(name)
+			text := filled(t, tt.file, kind)
+			if !strings.Contains(text, "TLS_AES_128_GCM_SHA256") {
+				t.Errorf("%s, %s: no suite of TLS 1.3 in:\n%s", tt.file, name, text)
+			}
+			for _, line := range tt.lines {
+				want := fmt.Sprintf(line, kind.OpenSSL())
+				if key, _, _ := strings.Cut(line, "%s"); strings.Contains(text, key) != kind.TLS12() || kind.TLS12() && !strings.Contains(text, want) {
+					t.Errorf("%s, %s: want %q if it is TLS 1.2, got:\n%s", tt.file, name, want, text)
+				}
+			}
+			if got, want := strings.Count(text, "\n"), strings.Count(filled(t, tt.file, ""), "\n"); !kind.TLS12() && got != want {
+				t.Errorf("%s, %s: got %d lines, want %d", tt.file, name, got, want)
+			}
+		}
+	}
+}
+
+// filled is a template's text for both legs in TLS.
+func filled(t *testing.T, file string, kind suite.Kind) string {
+	t.Helper()
+	s := setting(t, true, true)
+	s.Suite = kind
+	v, err := newValues(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, err := v.write(s, file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 // The documentation shows what is measured.

@@ -30,7 +30,7 @@ func bindBulk(f *flag.FlagSet) Measure {
 func measureBulk(ctx context.Context, env Env, o bulkOptions) (list []report.Figure, err error) {
 	ctx, cancel := context.WithTimeout(ctx, measureTimeout)
 	defer cancel()
-	s, err := stage.Open(ctx, env.Options)
+	s, err := setUp(ctx, env)
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +51,8 @@ func measureBulk(ctx context.Context, env Env, o bulkOptions) (list []report.Fig
 			list = append(list, figures...)
 		}
 	}
-	return list, nil
+	lanes, err := laneFigures(ctx, s)
+	return append(list, lanes...), err
 }
 
 func moveBulk(ctx context.Context, s *stage.Stage, a load.BulkArgs, name string) ([]report.Figure, error) {

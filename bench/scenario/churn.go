@@ -7,7 +7,6 @@ import (
 
 	"mailsplice/bench/load"
 	"mailsplice/bench/report"
-	"mailsplice/bench/stage"
 )
 
 var churn = Scenario{Name: "churn", Short: "logins that come and go: what stays behind", Bind: bindChurn}
@@ -33,7 +32,7 @@ func measureChurn(ctx context.Context, env Env, o churnOptions) ([]report.Figure
 	}
 	ctx, cancel := context.WithTimeout(ctx, measureTimeout+o.duration+2*o.settle)
 	defer cancel()
-	s, err := stage.Open(ctx, env.Options)
+	s, err := setUp(ctx, env)
 	if err != nil {
 		return nil, err
 	}

@@ -36,7 +36,7 @@ func measureCutover(ctx context.Context, env Env, o cutoverOptions) ([]report.Fi
 	defer cancel()
 	env.Backends, env.Clients = 2, 1
 	env.Destination = func(int) int { return 0 }
-	s, err := stage.Open(ctx, env.Options)
+	s, err := setUp(ctx, env)
 	if err != nil {
 		return nil, err
 	}

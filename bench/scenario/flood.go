@@ -50,7 +50,7 @@ func floodVariant(ctx context.Context, env Env, o floodOptions, name string) ([]
 	ctx, cancel := context.WithTimeout(ctx, measureTimeout+2*o.duration)
 	defer cancel()
 	env.Clients = 2 // one with the sessions, one that floods
-	s, err := stage.Open(ctx, env.Options)
+	s, err := setUp(ctx, env)
 	if err != nil {
 		return nil, err
 	}

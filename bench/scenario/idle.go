@@ -30,7 +30,7 @@ func measureIdle(ctx context.Context, env Env, steps counts, settle time.Duratio
 	ctx, cancel := context.WithTimeout(ctx, measureTimeout+settle*time.Duration(len(steps)))
 	defer cancel()
 	env.Accounts = max(stage.MaxAccounts, slices.Max(steps)) // each session's is in the mapping
-	s, err := stage.Open(ctx, env.Options)
+	s, err := setUp(ctx, env)
 	if err != nil {
 		return nil, err
 	}
@@ -64,9 +64,11 @@ func measureIdle(ctx context.Context, env Env, steps counts, settle time.Duratio
 	if err != nil {
 		return nil, err
 	}
-	return append(g.result(4),
+	list := append(g.result(4),
 		report.Figure{Name: "sessions that answered a NOOP at the end", Value: float64(answers.Done)},
-		report.Figure{Name: "CPU to end IDLE, NOOP and idle again", Unit: "us", Value: micros(cpu, answers.Done)}), nil
+		report.Figure{Name: "CPU to end IDLE, NOOP and idle again", Unit: "us", Value: micros(cpu, answers.Done)})
+	lanes, err := laneFigures(ctx, s)
+	return append(list, lanes...), err
 }
 
 // sweep makes every idle session answer a NOOP, which shows that it is still there.

@@ -8,7 +8,6 @@ import (
 	"mailsplice/bench/load"
 	"mailsplice/bench/measure"
 	"mailsplice/bench/report"
-	"mailsplice/bench/stage"
 )
 
 var ping = Scenario{Name: "ping", Short: "NOOP round trips on joined sessions", Bind: bindPing}
@@ -33,7 +32,7 @@ func measurePing(ctx context.Context, env Env, o pingOptions) ([]report.Figure, 
 	}
 	ctx, cancel := context.WithTimeout(ctx, measureTimeout+o.warmUp+o.duration)
 	defer cancel()
-	s, err := stage.Open(ctx, env.Options)
+	s, err := setUp(ctx, env)
 	if err != nil {
 		return nil, err
 	}
@@ -59,10 +58,15 @@ func measurePing(ctx context.Context, env Env, o pingOptions) ([]report.Figure, 
 	if err != nil {
 		return nil, err
 	}
-	return append([]report.Figure{
+	lanes, err := laneFigures(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	list := append([]report.Figure{
 		{Name: "CPU per round trip", Unit: "us", Value: micros(cpu, r.Done)},
 		{Name: "round trips", Unit: "1/s", Value: perSecond(r.Done, r.Took)},
-	}, latencies("", r.Latency)...), nil
+	}, latencies("", r.Latency)...)
+	return append(list, lanes...), nil
 }
 
 // latencies are the quantiles that everybody asks for; prefix begins their names.

@@ -7,7 +7,6 @@ import (
 
 	"mailsplice/bench/load"
 	"mailsplice/bench/report"
-	"mailsplice/bench/stage"
 )
 
 var preauth = Scenario{Name: "preauth", Short: "connections that have not logged in", Bind: bindPreauth}
@@ -41,7 +40,7 @@ func measurePreauth(ctx context.Context, env Env, o preauthOptions, kind string)
 	}
 	ctx, cancel := context.WithTimeout(ctx, measureTimeout+o.settle*time.Duration(len(o.steps)))
 	defer cancel()
-	s, err := stage.Open(ctx, env.Options)
+	s, err := setUp(ctx, env)
 	if err != nil {
 		return nil, err
 	}

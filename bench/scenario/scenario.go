@@ -125,8 +125,8 @@ func completed(r load.Reply, err error) (load.Reply, error) {
 	return r, complete(r)
 }
 
-// open logs in sessions from number first on, and waits until the backends have so many in all: a client may read its answer
-// before its backend has counted it.
+// open logs in sessions from number first on, and waits until the backends have so many in all: one that has ended may be counted
+// for a moment longer.
 func open(ctx context.Context, s *stage.Stage, first, count int, idle bool) (load.Reply, error) {
 	const atOnce = 64 // of all processes together
 	r, err := onAll(s.Clients, func(k int, c *load.Clients) (load.Reply, error) {

@@ -34,7 +34,7 @@ func measureWave(ctx context.Context, env Env, o waveOptions) ([]report.Figure, 
 	}
 	ctx, cancel := context.WithTimeout(ctx, measureTimeout+2*o.settle+o.within)
 	defer cancel()
-	s, err := stage.Open(ctx, env.Options)
+	s, err := setUp(ctx, env)
 	if err != nil {
 		return nil, err
 	}

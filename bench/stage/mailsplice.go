@@ -208,20 +208,33 @@ func (c cancelling) Close() error {
 // The certificate was made a moment ago, for a process that we have started.
 var adminClient = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 
-// goroutines reads them from /metrics.
-func (p *mailspliceProcess) goroutines(ctx context.Context) (n int, ok bool) {
+// metrics hands each line of /metrics to take, until it returns false.
+func (p *mailspliceProcess) metrics(ctx context.Context, take func(line string) bool) error {
 	body, err := p.call(ctx, http.MethodGet, "/metrics", nil)
 	if err != nil {
-		return 0, false
+		return err
 	}
 	defer body.Close()
-	for lines := bufio.NewScanner(body); lines.Scan(); {
-		if rest, found := strings.CutPrefix(lines.Text(), "go_goroutines "); found {
-			_, err := fmt.Sscan(rest, &n)
-			return n, err == nil
+	lines := bufio.NewScanner(body)
+	for lines.Scan() {
+		if !take(lines.Text()) {
+			return nil
 		}
 	}
-	return 0, false
+	return lines.Err()
+}
+
+// goroutines reads them from /metrics.
+func (p *mailspliceProcess) goroutines(ctx context.Context) (n int, ok bool) {
+	err := p.metrics(ctx, func(line string) bool {
+		rest, found := strings.CutPrefix(line, "go_goroutines ")
+		if found {
+			_, err := fmt.Sscan(rest, &n)
+			ok = err == nil
+		}
+		return !found
+	})
+	return n, ok && err == nil
 }
 
 // Mover is a proxy that can move an account and end its sessions while people work.

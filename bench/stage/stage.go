@@ -13,6 +13,7 @@ import (
 	"mailsplice/bench/load"
 	"mailsplice/bench/measure"
 	"mailsplice/bench/mock"
+	"mailsplice/bench/suite"
 	"mailsplice/core/mailfake/port"
 )
 
@@ -28,13 +29,14 @@ const spareFiles = 500
 // Options describe a stage.
 type Options struct {
 	Proxy       Starter
-	Key         Key  // of the certificate that clients see
-	ClientTLS   bool // implicit TLS between clients and proxy, else plain
-	BackendTLS  bool // implicit TLS between proxy and backends, else plain
-	Backends    int  // processes, a backend each; at least 1
-	Clients     int  // processes with clients; at least 1
-	Processes   int  // of the proxy, which share its port; at least 1
-	Accounts    int  // in the mapping; 0: MaxAccounts
+	Key         Key        // of the certificate that clients see
+	ClientTLS   bool       // implicit TLS between clients and proxy, else plain
+	BackendTLS  bool       // implicit TLS between proxy and backends, else plain
+	Suite       suite.Kind // of clients and backends on legs with TLS; empty: suite.TLS13GCM
+	Backends    int        // processes, a backend each; at least 1
+	Clients     int        // processes with clients; at least 1
+	Processes   int        // of the proxy, which share its port; at least 1
+	Accounts    int        // in the mapping; 0: MaxAccounts
 	Curve       string
 	LogLevel    string // of the proxy, if it has one; empty: its default
 	Destination func(account int) int
@@ -110,6 +112,12 @@ func Open(ctx context.Context, o Options) (s *Stage, err error) {
 	if _, plain := o.Proxy.(PlainBackend); plain {
 		o.BackendTLS = false
 	}
+	if o.Suite == "" {
+		o.Suite = suite.TLS13GCM
+	}
+	if o.Suite != suite.TLS13GCM && !o.ClientTLS && !o.BackendTLS {
+		return nil, fmt.Errorf("%w: no leg has TLS, so none has %v", ErrCannot, o.Suite)
+	}
 	if o.Destination == nil {
 		o.Destination = func(account int) int { return account % o.Backends }
 	}
@@ -142,7 +150,7 @@ func (s *Stage) startBackends(ctx context.Context) error {
 	for i := range s.setting.Options.Backends {
 		o := mock.Options{Names: []string{BackendName(i)}}
 		if s.setting.BackendTLS {
-			o.CertPEM, o.KeyPEM = s.setting.Back.CertPEM, s.setting.Back.KeyPEM
+			o.CertPEM, o.KeyPEM, o.Suite = s.setting.Back.CertPEM, s.setting.Back.KeyPEM, s.setting.Suite.ECDSA()
 		}
 		b, err := mock.Start(ctx, o)
 		if err != nil {
@@ -194,7 +202,11 @@ func (s *Stage) Close() {
 
 // Target is the proxy as clients see it.
 func (s *Stage) Target() load.Target {
-	return load.Target{Addr: s.Proxy.Addr(), TLS: s.setting.ClientTLS, Curve: s.setting.Curve}
+	t := load.Target{Addr: s.Proxy.Addr(), TLS: s.setting.ClientTLS, Curve: s.setting.Curve, Suite: s.setting.Suite.ECDSA()}
+	if s.setting.Key == RSA {
+		t.Suite = s.setting.Suite.RSA()
+	}
+	return t
 }
 
 // Usage is what the proxy has in use.
@@ -211,16 +223,28 @@ func overAll[T any](p Proxy, ask func(pids ...int) (T, error)) (t T, err error) 
 	return t, err
 }
 
+// Handshakes is what backends have seen of them.
+type Handshakes struct {
+	All     int
+	Resumed int // of All
+	Agreed  int // of All: with the suite of the Options, and X25519
+}
+
+// Since is what came after before.
+func (h Handshakes) Since(before Handshakes) Handshakes {
+	return Handshakes{h.All - before.All, h.Resumed - before.Resumed, h.Agreed - before.Agreed}
+}
+
 // Handshakes is what the backends have seen of them so far.
-func (s *Stage) Handshakes(ctx context.Context) (all, resumed int, err error) {
+func (s *Stage) Handshakes(ctx context.Context) (h Handshakes, err error) {
 	for _, b := range s.Backends {
 		c, err := b.Counts(ctx)
 		if err != nil {
-			return 0, 0, err
+			return h, err
 		}
-		all, resumed = all+c.Handshakes, resumed+c.Resumed
+		h.All, h.Resumed, h.Agreed = h.All+c.Handshakes, h.Resumed+c.Resumed, h.Agreed+c.Agreed
 	}
-	return all, resumed, nil
+	return h, nil
 }
 
 // CPU is what the proxy has used of it so far.

@@ -29,11 +29,11 @@ var allowed = map[string][]string{
 	"tlsx/ktls":             {"tlsx/record"},
 	"tlsx/tlstest":          {"tlsx/record", "tlsx/tlstest/*"},
 	"bench":                 {"bench/*"},
-	"bench/scenario":        {"bench/stage", "bench/load", "bench/measure", "bench/report"},
-	"bench/stage":           {"bench/child", "bench/load", "bench/mock", "bench/naive", "bench/measure"}, // proxies are black boxes: processes and ports
-	"bench/peers":           {"bench/stage", "bench/child", "bench/load", "bench/measure"},
-	"bench/load":            {"bench/child", "bench/measure"},
-	"bench/mock":            {"bench/child"},
+	"bench/scenario":        {"bench/stage", "bench/load", "bench/measure", "bench/report", "bench/suite"},
+	"bench/stage":           {"bench/child", "bench/load", "bench/mock", "bench/naive", "bench/measure", "bench/suite"}, // proxies are black boxes: processes and ports
+	"bench/peers":           {"bench/stage", "bench/child", "bench/load", "bench/measure", "bench/suite"},
+	"bench/load":            {"bench/child", "bench/measure", "bench/suite"},
+	"bench/mock":            {"bench/child", "bench/suite"},
 	"bench/naive":           {"bench/child"},
 	"bench/report":          {"bench/measure"},
 }
