@@ -72,7 +72,10 @@ func (l *Loop) Lend(fd int) (*Park, error) {
 }
 
 // Notice tells a Park of Lend what its descriptor is ready for. Only the loop calls it.
-func (p *Park) Notice(r Ready) { p.signal(r) }
+func (p *Park) Notice(r Ready) {
+	p.loop.handed = true
+	p.signal(r)
+}
 
 // Keep makes a Park of Lend independent of the handler: the descriptor is not to come back.
 func (p *Park) Keep() error {
@@ -323,7 +326,7 @@ func (pt *parkTable) Ready(t Token, r Ready) {
 	p := pt.byKey[t.Index()]
 	pt.mu.Unlock()
 	if p != nil {
-		p.signal(r)
+		p.Notice(r)
 	}
 }
 

@@ -2,21 +2,41 @@ package engine
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
+// sleeping is how a poller is made to sleep.
+type sleeping int
+
+const (
+	inCompany   sleeping = iota
+	alone                // in a system call that the scheduler knows of
+	untoldAlone          // in one that it does not know of
+	sleepings
+)
+
+func (w sleeping) String() string { return []string{"in company", "alone", "alone, untold"}[w] }
+
+// sleep waits in that way.
+func (w sleeping) sleep(p *epoll, buf []event, until int64) (int, error) {
+	p.brisk, p.told = w == untoldAlone, monotonic()
+	return p.wait(buf, until, w == inCompany)
+}
+
 // wake ends the sleep that is and the one that comes next, and a deadline that has passed ends one, too. Neither costs the
-// sleep after it. All of it in both ways to sleep.
+// sleep after it. All of it in every way to sleep.
 func TestPollerWakesAndTimesOut(t *testing.T) {
-	for _, company := range []bool{true, false} {
+	for w := range sleepings {
 		p := newPoller(t)
 		woken := make(chan error, 1)
 		sleep := func(until int64) { // ends with the wake below
-			_, err := p.wait(make([]event, 1), until, company)
+			_, err := w.sleep(p, make([]event, 1), until)
 			woken <- err
 		}
 		for _, c := range []struct {
@@ -30,7 +50,7 @@ func TestPollerWakesAndTimesOut(t *testing.T) {
 			{"deadline passed", func() { go sleep(1) }},
 			{"deadline behind one", func() { go sleep(monotonic() + 2e6) }},
 		} {
-			t.Run(fmt.Sprintf("%s, company %v", c.name, company), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%s, %v", c.name, w), func(t *testing.T) {
 				c.do()
 				check(t, receive(t, "the end of the sleep", woken))
 			})
@@ -40,7 +60,7 @@ func TestPollerWakesAndTimesOut(t *testing.T) {
 		check(t, p.watch(a, 1))
 		eventually(t, "an event comes behind them all", func() bool {
 			buf := make([]event, 2)
-			n, err := p.wait(buf, forever, company)
+			n, err := w.sleep(p, buf, forever)
 			check(t, err)
 			return slices.ContainsFunc(buf[:n], func(e event) bool { return e.tok == 1 })
 		})
@@ -57,7 +77,7 @@ func TestPollerLosesNoWake(t *testing.T) {
 	go func() { // ends with the last round, or an error
 		buf := make([]event, 16)
 		for n := uint64(1); seen.Load() < rounds; n++ {
-			if _, err := p.wait(buf, forever, n*n%7 < 3); err != nil {
+			if _, err := sleeping(n*n%7%uint64(sleepings)).sleep(p, buf, forever); err != nil {
 				done <- err
 				return
 			}
@@ -90,7 +110,7 @@ func TestPollerSeesEveryEdge(t *testing.T) {
 		}
 		go func() { // ends with the event
 			for {
-				got, err := p.wait(buf, forever, n*n%7 < 3)
+				got, err := sleeping(n*n%7%uint64(sleepings)).sleep(p, buf, forever)
 				if err != nil || slices.ContainsFunc(buf[:got], func(e event) bool { return e.tok == 1 && e.ready&Readable != 0 }) {
 					heard <- err
 					return
@@ -103,6 +123,78 @@ func TestPollerSeesEveryEdge(t *testing.T) {
 		check(t, receive(t, "the event", heard))
 		if got := must(unix.Read(a, byteOf)); got != 1 {
 			t.Fatalf("read %d bytes, want 1", got)
+		}
+	}
+}
+
+// A loop that sleeps untold holds up no collection: the signal of preemption ends its epoll_wait(2), and the scheduler asks again if
+// the signal came a moment too early.
+func TestFactCollectionInterruptsUntoldSleep(t *testing.T) {
+	p := newPoller(t)
+	var over atomic.Bool
+	slept := make(chan error, 1)
+	go func() { // ends when over, which the bell tells
+		for !over.Load() {
+			if _, err := p.ask(1, int(10*patience/time.Millisecond)); err != nil && err != unix.EINTR {
+				slept <- err
+				return
+			}
+		}
+		slept <- nil
+	}()
+	collected := make(chan error, 1)
+	go func() { // ends with the collections
+		for range 20 {
+			runtime.GC()
+		}
+		collected <- nil
+	}()
+	check(t, receive(t, "twenty collections", collected))
+	over.Store(true)
+	p.ring()
+	check(t, receive(t, "the end of the sleep", slept))
+}
+
+// A loop whose sleeps are short stops telling the scheduler, and tells it again when one is long.
+func TestBriskLoopSleepsUntold(t *testing.T) {
+	p := newPoller(t)
+	a, b := streamPair(t)
+	defer closeAll(a, b)
+	check(t, p.watch(a, 1))
+	buf := make([]event, 4)
+	eventually(t, "a short sleep makes it brisk", func() bool {
+		check(t, writeAll(b, []byte("x")))
+		must(p.wait(buf, forever, false))
+		return p.brisk
+	})
+	must(p.wait(buf, monotonic()+2e6, false))
+	if p.brisk {
+		t.Error("it is brisk behind a sleep in which nothing came")
+	}
+}
+
+// What a loop does for goroutines that wait makes its next sleep one that lets them run.
+func TestHandedOver(t *testing.T) {
+	l := must(newLoop(startRig(t, 1).Engine, 0))
+	defer l.poll.close()
+	ours, peer := streamPair(t)
+	defer unix.Close(peer)
+	p := adopt(t, l, ours)
+	defer p.Close()
+	for _, c := range []struct {
+		name string
+		do   func()
+		want bool
+	}{
+		{"an event for a Park", func() { l.parks.Ready(MakeToken(l.parks.kind, p.key, 0), Readable) }, true},
+		{"an event for nobody", func() { l.parks.Ready(MakeToken(l.parks.kind, p.key+1, 0), Readable) }, false},
+		{"a notice", func() { p.Notice(Readable) }, true},
+		{"a message", func() { l.Do(func() {}); l.receive() }, true},
+		{"no message", func() { l.receive() }, false},
+	} {
+		l.handed = false
+		if c.do(); l.handed != c.want {
+			t.Errorf("%s: got %v, want %v", c.name, l.handed, c.want)
 		}
 	}
 }
