@@ -31,6 +31,7 @@ type poller interface {
 	// beside the loops.
 	wait(buf []event, until int64, company bool) (int, error)
 	wake() // any goroutine may call it
+	owe()  // goroutines have been woken that are to run: as if in company until the loop has given way to them
 	close() error
 }
 
@@ -57,12 +58,14 @@ type epoll struct {
 	conn    syscall.RawConn // of outer
 
 	// owned by the loop
+	owed    bool            // since owe the loop's goroutine has not slept on Go's poller
 	brisk   bool            // the last sleep alone was shorter than briskBelow
 	told    int64           // when the scheduler last knew of one, in the loop's time
 	nesting unix.EpollEvent // of what happens in fd outer is told this; here since what epoll_ctl(2) is given escapes
 	end     int64           // the deadline that outer has, in the loop's time; 0: none, or one in the past
 	look    func(uintptr) bool
 	room    int // argument of look
+	looks   int // calls of look
 	n       int // results of look
 	err     error
 
@@ -161,7 +164,7 @@ func (p *epoll) wait(buf []event, until int64, company bool) (n int, err error) 
 	switch {
 	case until == 0:
 		n, err = p.poll(room)
-	case company:
+	case company || p.owed:
 		n, err = p.sleep(room, until)
 	default:
 		n, err = p.sleepAlone(room, until)
@@ -245,8 +248,11 @@ func (p *epoll) sleep(room int, until int64) (n int, err error) {
 		p.end = 0
 		return p.poll(room)
 	}
-	p.room, p.n, p.err = room, 0, nil
+	p.room, p.looks, p.n, p.err = room, 0, 0, nil
 	failed := p.conn.Read(p.look)
+	if p.looks != 1 || failed != nil { // otherwise it did not sleep
+		p.owed = false
+	}
 	switch {
 	case errors.Is(failed, os.ErrDeadlineExceeded):
 		p.end = 0
@@ -260,6 +266,7 @@ func (p *epoll) sleep(room int, until int64) (n int, err error) {
 
 // found tells Go's poller whether there is anything to wake up for.
 func (p *epoll) found(uintptr) bool {
+	p.looks++
 	p.n, p.err = p.poll(p.room)
 	return p.n > 0 || p.err != nil
 }
@@ -281,6 +288,8 @@ func (p *epoll) endBy(until int64) {
 
 // longAgo is a deadline that has passed: setting it makes the sleeping goroutine ready without a system call.
 var longAgo = time.Unix(1, 0)
+
+func (p *epoll) owe() { p.owed = true }
 
 func (p *epoll) wake() {
 	switch {

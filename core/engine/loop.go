@@ -31,7 +31,6 @@ type Loop struct {
 	kinds    int
 	now      int64
 	buf      []byte
-	handed   bool // this turn has woken a goroutine, which is to run next
 	later    []event
 	laterAlt []event
 	wheel    *wheel
@@ -186,8 +185,7 @@ func (l *Loop) run() {
 	defer close(l.done)
 	events := make([]event, 256)
 	for !l.stop.Load() {
-		n, err := l.poll.wait(events, l.until(), l.handed || l.engine.company.Load() > 0)
-		l.handed = false
+		n, err := l.poll.wait(events, l.until(), l.engine.company.Load() > 0)
 		if err != nil {
 			panic("bug: " + err.Error()) // EBADF or EINVAL: the poller itself is broken
 		}
@@ -286,7 +284,9 @@ func (nobody) Failed(Token, any)  {}
 // receive hands out what was posted.
 func (l *Loop) receive() {
 	q := l.box.take()
-	l.handed = len(q) > 0 // as a rule somebody waits for what comes of it
+	if len(q) > 0 {
+		l.poll.owe() // as a rule somebody waits for what comes of it
+	}
 	for _, m := range q {
 		l.deliver(m)
 	}

@@ -73,7 +73,7 @@ func (l *Loop) Lend(fd int) (*Park, error) {
 
 // Notice tells a Park of Lend what its descriptor is ready for. Only the loop calls it.
 func (p *Park) Notice(r Ready) {
-	p.loop.handed = true
+	p.loop.poll.owe()
 	p.signal(r)
 }
 

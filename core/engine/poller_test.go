@@ -173,14 +173,16 @@ func TestBriskLoopSleepsUntold(t *testing.T) {
 	}
 }
 
-// What a loop does for goroutines that wait makes its next sleep one that lets them run.
-func TestHandedOver(t *testing.T) {
+// What a loop does for goroutines that wait makes it give way to them: at the next sleep that is one, not when an event is there at once.
+func TestLoopGivesWay(t *testing.T) {
 	l := must(newLoop(startRig(t, 1).Engine, 0))
 	defer l.poll.close()
+	poll := l.poll.(*epoll)
 	ours, peer := streamPair(t)
 	defer unix.Close(peer)
 	p := adopt(t, l, ours)
 	defer p.Close()
+	buf := make([]event, 4)
 	for _, c := range []struct {
 		name string
 		do   func()
@@ -191,10 +193,18 @@ func TestHandedOver(t *testing.T) {
 		{"a notice", func() { p.Notice(Readable) }, true},
 		{"a message", func() { l.Do(func() {}); l.receive() }, true},
 		{"no message", func() { l.receive() }, false},
+		{"an event at once", func() {
+			l.poll.owe()
+			check(t, writeAll(peer, []byte("x")))
+			must(l.poll.wait(buf, forever, false))
+		}, true},
+		{"a sleep", func() { l.poll.owe(); must(l.poll.wait(buf, monotonic()+2e6, false)) }, false},
 	} {
-		l.handed = false
-		if c.do(); l.handed != c.want {
-			t.Errorf("%s: got %v, want %v", c.name, l.handed, c.want)
+		for poll.owed { // one that is woken is over at once
+			must(l.poll.wait(buf, monotonic()+1e6, false))
+		}
+		if c.do(); poll.owed != c.want {
+			t.Errorf("%s: got %v, want %v", c.name, poll.owed, c.want)
 		}
 	}
 }
