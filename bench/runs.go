@@ -111,7 +111,11 @@ func (c *command) result(ctx context.Context) (*report.Result, error) {
 	r := &report.Result{Scenario: c.scenario.Name, Command: append([]string{"bench"}, c.args...), Began: began.UTC().Truncate(time.Second),
 		Machine: measure.ReadMachine(), Versions: map[string]string{}, Settings: map[string]string{}, Skipped: map[string]string{},
 		Remarks: map[string]string{}}
-	c.flags.VisitAll(func(f *flag.Flag) { r.Settings[f.Name] = f.Value.String() })
+	c.flags.VisitAll(func(f *flag.Flag) {
+		if f.Name != "binary" && f.Name != "json" { // where files are says nothing about what was measured
+			r.Settings[f.Name] = f.Value.String()
+		}
+	})
 	starters, cleanup, err := c.starters(ctx, r)
 	if err != nil {
 		return nil, err
