@@ -52,7 +52,7 @@ func New(o Options) (*Engine, error) {
 	}
 	e := &Engine{log: o.Log, spare: -1, bugs: bugs{kinds: map[string]*storm{}}, fds: descriptors{limit: int64(o.MaxFDs)}}
 	for i := range o.Loops {
-		l, err := newLoop(e, i)
+		l, err := newLoop(e, i, o.Loops)
 		if err != nil {
 			e.abandon()
 			return nil, err

@@ -58,6 +58,7 @@ type epoll struct {
 	conn    syscall.RawConn // of outer
 
 	// owned by the loop
+	tells   bool            // immutable: every sleep is one that the scheduler knows of
 	owed    bool            // since owe the loop's goroutine has not slept on Go's poller
 	brisk   bool            // the last sleep alone was shorter than briskBelow
 	told    int64           // when the scheduler last knew of one, in the loop's time
@@ -200,7 +201,7 @@ func (p *epoll) ask(room, millis int) (int, error) {
 // processor away after 20 us and look again every 20 us meanwhile: 6 % of a round trip's CPU. Others pay for it: goroutines that
 // wait for a processor get one when the monitor interrupts the loop (10 ms), when it sleeps for once longer than that (untold at most),
 // and at the next sleep that is told. A collection interrupts the loop, too, by the signal of preemption, which ends
-// epoll_wait(2). A timeout close by would cost as much as the monitor: the clock is set anew for whatever comes before its next tick.
+// epoll_wait(2). Where loops outnumber processors, or have the only one, they would pay for each other: there all sleeps are told. A timeout close by would cost as much as the monitor: the clock is set anew for whatever comes before its next tick.
 const (
 	briskBelow = time.Millisecond
 	untold     = 10 * time.Millisecond // at once, and in a row
@@ -215,7 +216,7 @@ func (p *epoll) sleepAlone(room int, until int64) (n int, err error) {
 		return p.poll(room)
 	}
 	began := monotonic()
-	if p.brisk && began-p.told < int64(untold) {
+	if p.brisk && !p.tells && began-p.told < int64(untold) {
 		n, err = p.ask(room, min(millis(until), int(untold/time.Millisecond)))
 	} else {
 		n, err = unix.EpollWait(p.fd, p.buf[:room], millis(until))

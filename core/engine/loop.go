@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,11 +47,12 @@ type Loop struct {
 	done   chan struct{}
 }
 
-func newLoop(e *Engine, id int) (*Loop, error) {
+func newLoop(e *Engine, id, loops int) (*Loop, error) {
 	p, err := newEpoll()
 	if err != nil {
 		return nil, err
 	}
+	p.tells = crowded(loops, runtime.GOMAXPROCS(0))
 	now := monotonic()
 	l := &Loop{engine: e, id: id, poll: p, now: now, wheel: newWheel(now), buf: make([]byte, BufferBytes),
 		box: mailbox{wake: p.wake}, done: make(chan struct{})}
@@ -60,6 +62,9 @@ func newLoop(e *Engine, id int) (*Loop, error) {
 	l.retired = newRetirer(l)
 	return l, nil
 }
+
+// crowded tells whether a loop that keeps its processor while it sleeps keeps another from running.
+func crowded(loops, processors int) bool { return loops > processors || processors == 1 }
 
 // started is a moment in both ways to tell the time: time.Since needs no system call, and unix.ClockGettime always does.
 var started, startedAt = time.Now(), clockMonotonic()

@@ -173,9 +173,21 @@ func TestBriskLoopSleepsUntold(t *testing.T) {
 	}
 }
 
+// A loop with a processor of its own may keep it.
+func TestCrowded(t *testing.T) {
+	for _, c := range []struct {
+		loops, processors int
+		want              bool
+	}{{1, 1, true}, {2, 1, true}, {1, 2, false}, {2, 2, false}, {3, 2, true}, {8, 8, false}} {
+		if got := crowded(c.loops, c.processors); got != c.want {
+			t.Errorf("%d loops, %d processors: got %v, want %v", c.loops, c.processors, got, c.want)
+		}
+	}
+}
+
 // What a loop does for goroutines that wait makes it give way to them: at the next sleep that is one, not when an event is there at once.
 func TestLoopGivesWay(t *testing.T) {
-	l := must(newLoop(startRig(t, 1).Engine, 0))
+	l := must(newLoop(startRig(t, 1).Engine, 0, 1))
 	defer l.poll.close()
 	poll := l.poll.(*epoll)
 	ours, peer := streamPair(t)
