@@ -125,7 +125,8 @@ func (s *shard) set(k key, e entry) *entry {
 	return &n.entry
 }
 
-// grow makes a table of twice the size. The caller holds mu.
+// grow makes a table of twice the size, or more if a bucket cannot count, which takes hundreds of hashes that agree: their seed is
+// random. The caller holds mu.
 func (s *shard) grow() {
 	old := *s.table.Load()
 	for size := 2 * len(old); ; size *= 2 {
