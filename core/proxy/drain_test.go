@@ -2,12 +2,16 @@ package proxy
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"mailsplice/core/config"
 	"mailsplice/core/mailfake"
@@ -69,6 +73,78 @@ func TestDrain(t *testing.T) {
 func shutdown(p *Proxy, ctx context.Context, done chan<- struct{}) {
 	defer close(done)
 	p.Shutdown(ctx)
+}
+
+// slowHands is a connection whose second write, the client's last word of a handshake, waits.
+type slowHands struct {
+	net.Conn
+	writes        int
+	reached, goOn chan struct{}
+}
+
+func (c *slowHands) Write(p []byte) (int, error) {
+	if c.writes++; c.writes == 2 {
+		close(c.reached)
+		<-c.goOn
+	}
+	return c.Conn.Write(p)
+}
+
+// A client that is shaking hands when the drain begins gets its farewell after the handshake, as its end of that may be
+// done already.
+func TestDrainInHandshake(t *testing.T) {
+	r := newRig(t, stage{listenerTLS: "implicit", legacyTLS: crossed().legacy, long: true})
+	quiet := r.dial()
+	r.command(quiet, "NOOP", "OK")
+	raw, err := net.Dial("tcp", r.addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Close()
+	raw.SetDeadline(time.Now().Add(patience))
+	hands := &slowHands{Conn: raw, reached: make(chan struct{}), goOn: make(chan struct{})}
+	c := tls.Client(hands, mode.suites(anybody()))
+	said := make(chan string, 1)
+	go func() { // ends with raw
+		text, err := io.ReadAll(c)
+		said <- fmt.Sprintf("%s %v", text, err)
+	}()
+	r.awaitClosed("the client's second flight", hands.reached)
+	r.stopped = true
+	down := make(chan struct{})
+	go shutdown(r.proxy, context.Background(), down) // ends with the drain
+	r.ended(quiet)
+	quiet.Close()
+	close(hands.goOn)
+	if got := <-said; !strings.HasPrefix(got, "* OK ") || !strings.Contains(got, "\r\n* BYE ") || !strings.HasSuffix(got, "\r\n <nil>") {
+		t.Errorf("got %q, want greeting, BYE and a clean end", got)
+	}
+	raw.Close()
+	r.awaitClosed("the end of the drain", down)
+}
+
+// One that never ends is not waited for beyond the grace.
+func TestGraceEndsHandshakes(t *testing.T) {
+	r := newRig(t, stage{listenerTLS: "implicit", legacyTLS: crossed().legacy})
+	stalled, err := net.Dial("tcp", r.addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stalled.Close()
+	stalled.SetDeadline(time.Now().Add(patience))
+	if _, err := io.WriteString(stalled, aHello(t)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(stalled, make([]byte, 1)); err != nil { // it is under way
+		t.Fatal(err)
+	}
+	r.stopped = true
+	down := make(chan struct{})
+	go shutdown(r.proxy, context.Background(), down) // ends with the drain
+	r.awaitClosed("the end of the drain", down)
+	if line := r.logged("connection ended before login", 1); !strings.Contains(line[0], "reason=drain") {
+		t.Errorf("log: got %q", line)
+	}
 }
 
 // What is left when the grace is over ends by FIN.

@@ -38,6 +38,7 @@ type handshake struct {
 	park   *engine.Park // owns the descriptor until Deliver
 	until  time.Time
 	seen   engine.Ready // meanwhile; the loop's
+	parts  bool         // a drain has begun: the farewell waits for the end of the handshake; the loop's
 
 	taken *tlsx.Taken
 	err   error
@@ -147,7 +148,11 @@ func (b *lobby) shaken(t engine.Token, rec *record, h *handshake) {
 		why = dialog.Begin
 	}
 	tk.machine.Tell(dialog.Event{Kind: why})
-	if b.act(t, rec, tk) {
+	switch {
+	case !b.act(t, rec, tk):
+	case h.parts:
+		b.tell(t, rec, dialog.Drain)
+	default:
 		b.pump(t, rec, tk)
 	}
 }

@@ -252,7 +252,7 @@ func (s *Sessions) wait(ctx context.Context, atMost time.Duration) bool {
 func (s *Sessions) Close() {
 	s.draining.Store(true)
 	for _, b := range s.lobbies {
-		b.loop.Do(b.drain)
+		b.loop.Do(b.drainNow)
 	}
 	s.cancel()
 	s.crew.close()
