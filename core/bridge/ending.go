@@ -119,7 +119,7 @@ func (b *Bridge) settle(x session) {
 	}
 	for i := range x.legs {
 		if l := &x.legs[i]; l.takes() && l.stash == 0 && !x.legs[1-i].open() && b.notify(x, i) {
-			unix.Shutdown(int(l.fd), unix.SHUT_WR) // ENOTCONN: it has just broken, which ends the direction as well
+			engine.Shut(int(l.fd), unix.SHUT_WR) // ENOTCONN: it has just broken, which ends the direction as well
 			l.flags |= finished
 		}
 	}

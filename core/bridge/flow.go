@@ -89,7 +89,7 @@ func (b *Bridge) pull(x session, i int) (spent int, more bool) {
 func (b *Bridge) pullPlain(x session, i int) (spent int, more bool) {
 	from := &x.legs[i]
 	buf := b.loop.Buffer()[:b.readSize(&x.legs[1-i])]
-	n, err := receive(int(from.fd), buf)
+	n, err := engine.Receive(int(from.fd), buf)
 	switch {
 	case err == unix.EINTR:
 		return 0, true
@@ -139,9 +139,11 @@ func (b *Bridge) pass(x session, i int, p []byte) {
 }
 
 // push sends p on leg i as it is and stashes what it does not take. The leg has no stash.
-func (b *Bridge) push(x session, i int, p []byte) {
+func (b *Bridge) push(x session, i int, p []byte) { b.pushBy(x, i, p, engine.Transmit) }
+
+func (b *Bridge) pushBy(x session, i int, p []byte, transmit func(fd int, p []byte) (int, error)) {
 	l := &x.legs[i]
-	n, err := send(int(l.fd), p)
+	n, err := send(int(l.fd), p, transmit)
 	b.tally(l, n, recordsOfSend)
 	switch {
 	case err != nil:
@@ -163,7 +165,7 @@ func (b *Bridge) flush(x session, i int) {
 		return
 	}
 	rest := b.stashes.bytes(l.stash)
-	n, err := send(int(l.fd), rest)
+	n, err := send(int(l.fd), rest, engine.Transmit)
 	b.tally(l, n, recordsOfSend)
 	if err != nil {
 		b.breakLeg(x, i)
@@ -186,11 +188,11 @@ func (b *Bridge) flushed(x session, i int) {
 	b.later(x, 1-i)
 }
 
-// send writes what the socket takes now. A short write means that it is full, and that EPOLLOUT will be reported
+// send writes what the socket takes now by transmit. A short write means that it is full, and that EPOLLOUT will be reported
 // (epoll(7)). err is not EAGAIN.
-func send(fd int, p []byte) (int, error) {
+func send(fd int, p []byte, transmit func(fd int, p []byte) (int, error)) (int, error) {
 	for {
-		n, err := write(fd, p)
+		n, err := transmit(fd, p)
 		switch err {
 		case nil:
 			return n, nil

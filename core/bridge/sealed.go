@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"fmt"
+	"mailsplice/core/engine"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -76,7 +77,7 @@ func (b *Bridge) pullRecords(x session, i int) (spent int, more bool) {
 		return have, true
 	}
 	limit := b.restOfRecord(x, i, kept, b.cipherRead(from, kept))
-	n, err := receive(int(from.fd), buf[have:limit])
+	n, err := engine.Receive(int(from.fd), buf[have:limit])
 	switch {
 	case err == unix.EINTR:
 		return 0, true
@@ -279,7 +280,7 @@ func (b *Bridge) notify(x session, i int) bool {
 	if err != nil { // without numbers left: FIN must do
 		return true
 	}
-	b.push(x, i, out)
+	b.pushBy(x, i, out, engine.TransmitLast)
 	return l.takes() && l.stash == 0
 }
 

@@ -128,7 +128,7 @@ func (p *epoll) nest(in bool) error {
 	if in {
 		p.nesting.Events = unix.EPOLLIN | unix.EPOLLET // what is there is reported
 	}
-	if err := unix.EpollCtl(p.outerFD, unix.EPOLL_CTL_MOD, p.fd, &p.nesting); err != nil {
+	if err := epollCtl(p.outerFD, unix.EPOLL_CTL_MOD, p.fd, &p.nesting); err != nil {
 		return err
 	}
 	p.alone.Store(!in)
@@ -137,7 +137,7 @@ func (p *epoll) nest(in bool) error {
 
 func (p *epoll) ctl(op, fd int, events uint32, t Token) error {
 	ev := unix.EpollEvent{Events: events, Fd: int32(t), Pad: int32(t >> 32)}
-	return unix.EpollCtl(p.fd, op, fd, &ev)
+	return epollCtl(p.fd, op, fd, &ev)
 }
 
 func (p *epoll) watch(fd int, t Token) error   { return p.ctl(unix.EPOLL_CTL_ADD, fd, edge, t) }

@@ -236,7 +236,7 @@ func (a *acceptor) Ready(t Token, _ Ready) {
 
 // one accepts one connection and places it.
 func (a *acceptor) one(ln *Listener) error {
-	fd, sa, err := syscall.Accept4(ln.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC) // x/sys/unix asks the socket twice
+	fd, client, err := accept(ln.fd)
 	if err != nil {
 		return err
 	}
@@ -250,7 +250,7 @@ func (a *acceptor) one(ln *Listener) error {
 	}
 	e.fds.opened(1)
 	e.fds.pending.Add(1)
-	c := Accepted{FD: fd, Client: addrPort(sa), Local: ln.addr}
+	c := Accepted{FD: fd, Client: client, Local: ln.addr}
 	if ln.addr.Addr().IsUnspecified() {
 		if local, err := syscall.Getsockname(fd); err == nil {
 			c.Local = addrPort(local)
@@ -307,10 +307,10 @@ func (a *acceptor) Failed(Token, any) {}
 // turnAway refuses a newcomer in the listener's words and forgets it. The socket is new, so the words fit its buffer.
 func turnAway(fd int, ln *Listener) {
 	if ln.o.TurnAway != nil {
-		send(fd, ln.o.TurnAway())
+		send(fd, ln.o.TurnAway(), TransmitLast)
 	}
-	unix.Shutdown(fd, unix.SHUT_WR)
-	unix.Close(fd)
+	Shut(fd, unix.SHUT_WR)
+	closeFD(fd)
 	if ln.o.Refused != nil {
 		ln.o.Refused()
 	}

@@ -34,7 +34,7 @@ func (g *greeter) Accept(l *Loop, c Accepted) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.held = append(g.held, held{l, c})
-	send(c.FD, greeting)
+	Send(c.FD, greeting)
 	if !g.keep {
 		g.drop(len(g.held) - 1)
 	}

@@ -130,7 +130,7 @@ func (l *Loop) Unwatch(fd int) error {
 
 // Close closes a descriptor that the loop owns, at once. Use Retire where the peer may still have something to read.
 func (l *Loop) Close(fd int) {
-	unix.Close(fd)
+	closeFD(fd)
 	l.engine.fds.closed(1)
 }
 

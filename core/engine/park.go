@@ -108,7 +108,7 @@ func (p *Park) SetDeadline(t time.Time) { p.deadline = t }
 // Read reads at least one byte, waiting as needed. io.EOF is left to the caller: n is 0 and err nil at the end of input.
 func (p *Park) Read(b []byte) (int, error) {
 	for {
-		n, err := unix.Read(p.fd, b)
+		n, err := Receive(p.fd, b)
 		switch err {
 		case nil:
 			return n, p.cut()
@@ -128,7 +128,7 @@ func (p *Park) Read(b []byte) (int, error) {
 func (p *Park) Write(b []byte) (int, error) {
 	done := 0
 	for done < len(b) {
-		n, err := unix.SendmsgN(p.fd, b[done:], nil, nil, unix.MSG_NOSIGNAL)
+		n, err := Transmit(p.fd, b[done:])
 		switch err {
 		case nil:
 			done += n
@@ -155,7 +155,7 @@ func (p *Park) WaitGone() error { return p.waitFor(reading, 0) }
 
 // CloseWrite ends the output; input goes on.
 func (p *Park) CloseWrite() error {
-	if err := unix.Shutdown(p.fd, unix.SHUT_WR); err != nil {
+	if err := Shut(p.fd, unix.SHUT_WR); err != nil {
 		return p.blame("shutting", err)
 	}
 	return nil
@@ -224,7 +224,7 @@ func (p *Park) Interrupt() {
 	p.mu.Lock()
 	if p.fd >= 0 {
 		p.interrupted = true
-		unix.Shutdown(p.fd, unix.SHUT_RDWR) // ENOTCONN while connecting: the flag and the wake-up do it
+		Shut(p.fd, unix.SHUT_RDWR) // ENOTCONN while connecting: the flag and the wake-up do it
 	}
 	p.mu.Unlock()
 	p.signal(Gone)

@@ -72,10 +72,10 @@ func (l *Loop) RetireAfter(fd int, rest []byte, last func(fd int) (leftBytes uin
 	}
 }
 
-// send writes what the socket takes now. err is not EAGAIN.
-func send(fd int, p []byte) (n int, err error) {
+// send writes what the socket takes now by transmit. err is not EAGAIN.
+func send(fd int, p []byte, transmit func(fd int, p []byte) (int, error)) (n int, err error) {
 	for n < len(p) {
-		m, err := unix.SendmsgN(fd, p[n:], nil, nil, unix.MSG_NOSIGNAL)
+		m, err := transmit(fd, p[n:])
 		switch err {
 		case nil:
 			n += m
@@ -138,7 +138,11 @@ func (r *retirer) Failed(t Token, _ any) {
 // advance does what the socket allows now, and reports whether that was the last of it: the socket is to be closed.
 func (r *retirer) advance(c *retiree) (over bool) {
 	if !c.finished {
-		n, err := send(c.fd, c.rest)
+		transmit := TransmitLast
+		if c.last != nil {
+			transmit = Transmit
+		}
+		n, err := send(c.fd, c.rest, transmit)
 		if n > 0 {
 			c.deadline = r.loop.now + retireDrain
 		}
@@ -156,7 +160,7 @@ func (r *retirer) advance(c *retiree) (over bool) {
 		if !done {
 			return r.discard(c)
 		}
-		unix.Shutdown(c.fd, unix.SHUT_WR)
+		Shut(c.fd, unix.SHUT_WR)
 		c.rest, c.finished, c.deadline = nil, true, r.loop.now+retireLinger
 	}
 	return r.discard(c)
@@ -224,4 +228,4 @@ func (r *retirer) closeAll() {
 
 // Send writes what the socket takes now and returns how much that was; fewer than len(p) bytes means it is full. err is
 // never EAGAIN, and SIGPIPE is not raised.
-func Send(fd int, p []byte) (int, error) { return send(fd, p) }
+func Send(fd int, p []byte) (int, error) { return send(fd, p, Transmit) }

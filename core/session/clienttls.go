@@ -243,7 +243,7 @@ func (b *lobby) receive(t engine.Token, rec *record, tk *talk) (p []byte, ok boo
 // read reads at least one byte from the client's socket.
 func (b *lobby) read(t engine.Token, rec *record, p []byte) (n int, ok bool) {
 	for {
-		n, err := unix.Read(int(rec.fd), p)
+		n, err := engine.Receive(int(rec.fd), p)
 		switch {
 		case err == unix.EINTR:
 			continue

@@ -1,0 +1,93 @@
+package engine
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// The scheduler is not told of the system calls below, as it is of those in x/sys/unix. None of them waits: the sockets are
+// non-blocking. But they do the loopback device's work or wake a peer, and where that takes longer than 20 us the runtime's
+// monitor gives the thread's processor to another one, which must be woken for it, and given another one afterwards: 5 % of
+// a login's CPU (docs/benchmarks.md).
+
+// Receive is recv(2) without waiting: at most len(p) bytes, 0 at the end of input. err may be EAGAIN.
+func Receive(fd int, p []byte) (int, error) {
+	return transfer(unix.SYS_RECVFROM, fd, p, unix.MSG_DONTWAIT)
+}
+
+// Transmit is send(2) without waiting and without SIGPIPE. err may be EAGAIN.
+func Transmit(fd int, p []byte) (int, error) {
+	return transfer(unix.SYS_SENDTO, fd, p, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+}
+
+// TransmitLast is Transmit of what SHUT_WR follows at once: both leave as one segment (send(2), MSG_MORE).
+func TransmitLast(fd int, p []byte) (int, error) {
+	return transfer(unix.SYS_SENDTO, fd, p, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL|unix.MSG_MORE)
+}
+
+func transfer(call uintptr, fd int, p []byte, flags int) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	n, _, errno := unix.RawSyscall6(call, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), uintptr(flags), 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil
+}
+
+// Shut is shutdown(2).
+func Shut(fd, how int) error {
+	return failure(unix.RawSyscall(unix.SYS_SHUTDOWN, uintptr(fd), uintptr(how), 0))
+}
+
+// accept is accept4(2) for a listening socket of the internet families. x/sys/unix asks the newcomer for more.
+func accept(ln int) (fd int, client netip.AddrPort, err error) {
+	var sa unix.RawSockaddrAny
+	size := uint32(unix.SizeofSockaddrAny)
+	n, _, errno := unix.RawSyscall6(unix.SYS_ACCEPT4, uintptr(ln), uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&size)), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
+	if errno != 0 {
+		return -1, netip.AddrPort{}, errno
+	}
+	return int(n), rawAddrPort(&sa), nil
+}
+
+// rawAddrPort converts a socket address; IPv4-mapped IPv6 becomes IPv4 (SPEC 2.3). Other families give the zero value.
+func rawAddrPort(sa *unix.RawSockaddrAny) netip.AddrPort {
+	switch sa.Addr.Family {
+	case unix.AF_INET:
+		v4 := (*unix.RawSockaddrInet4)(unsafe.Pointer(sa))
+		return netip.AddrPortFrom(netip.AddrFrom4(v4.Addr), ntohs(v4.Port))
+	case unix.AF_INET6:
+		v6 := (*unix.RawSockaddrInet6)(unsafe.Pointer(sa))
+		return netip.AddrPortFrom(netip.AddrFrom16(v6.Addr).Unmap(), ntohs(v6.Port))
+	}
+	return netip.AddrPort{}
+}
+
+// ntohs reads a port, which the kernel keeps in the network's order.
+func ntohs(port uint16) uint16 {
+	var b [2]byte
+	binary.NativeEndian.PutUint16(b[:], port)
+	return binary.BigEndian.Uint16(b[:])
+}
+
+// closeFD is close(2).
+func closeFD(fd int) {
+	unix.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0)
+}
+
+// epollCtl is epoll_ctl(2).
+func epollCtl(epfd, op, fd int, ev *unix.EpollEvent) error {
+	return failure(unix.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(epfd), uintptr(op), uintptr(fd), uintptr(unsafe.Pointer(ev)), 0, 0))
+}
+
+func failure(_, _ uintptr, errno unix.Errno) error {
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
