@@ -39,6 +39,20 @@ func transfer(call uintptr, fd int, p []byte, flags int) (int, error) {
 	return int(n), nil
 }
 
+// pollOnce is poll(2) for one socket without waiting. EAGAIN: nothing of events is there, and the socket has neither failed nor
+// ended in both directions.
+func pollOnce(fd int, events int16) (int, error) {
+	p := unix.PollFd{Fd: int32(fd), Events: events}
+	n, _, errno := unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&p)), 1, uintptr(unsafe.Pointer(&unix.Timespec{})), 0, 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	if n == 0 {
+		return 0, unix.EAGAIN
+	}
+	return int(n), nil
+}
+
 // Shut is shutdown(2).
 func Shut(fd, how int) error {
 	return failure(unix.RawSyscall(unix.SYS_SHUTDOWN, uintptr(fd), uintptr(how), 0))

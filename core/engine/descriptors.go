@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// reserveFDs are left for what is not a session: listeners, loops, logs, stores, DNS and the admin API.
-const reserveFDs = 256
+// reserveFDs are left for what is not a session: listeners, loops, logs, stores, DNS, the admin API, and spots.
+const reserveFDs = 256 + maxSpots
 
 // descriptors accounts for the process's open files, so that accepting stops before a login's dial would meet EMFILE.
 type descriptors struct {

@@ -26,6 +26,7 @@ type Engine struct {
 	loops []*Loop
 	log   *slog.Logger
 	fds   descriptors
+	spots spots
 	bugs  bugs
 
 	listened atomic.Uint32 // listeners so far
@@ -97,6 +98,7 @@ func (e *Engine) Stop() {
 	for _, l := range e.loops {
 		<-l.done
 	}
+	e.spots.close()
 	e.spareMu.Lock()
 	defer e.spareMu.Unlock()
 	if e.spare >= 0 {

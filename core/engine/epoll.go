@@ -23,7 +23,7 @@ type event struct {
 // unless it is for a listening socket.
 type poller interface {
 	watch(fd int, t Token) error       // starts; present readiness is reported as an event
-	rewatch(fd int, t Token) error     // the same for a watched descriptor, under another token
+	rewatch(fd int, t Token) error     // the same for one that may be watched already, under another token
 	watchAccept(fd int, t Token) error // level-triggered, input only
 	unwatch(fd int) error
 	// wait sleeps until there is an event, until wake is called or was called since the last wait, or until a time of the
@@ -101,17 +101,10 @@ func (p *epoll) open() error {
 	if err != nil {
 		return fmt.Errorf("creating outer epoll: %w", err)
 	}
-	if err := unix.SetNonblock(fd, true); err != nil { // what makes os.NewFile put it into Go's poller
-		unix.Close(fd)
-		return fmt.Errorf("creating outer epoll: %w", err)
+	if p.outer, p.conn, err = intoGoPoller(fd); err != nil {
+		return err
 	}
-	p.outer, p.outerFD = os.NewFile(uintptr(fd), "epoll"), fd
-	if err := p.outer.SetReadDeadline(time.Time{}); err != nil { // it is not there
-		return fmt.Errorf("watching outer epoll: %w", err)
-	}
-	if p.conn, err = p.outer.SyscallConn(); err != nil {
-		return fmt.Errorf("watching outer epoll: %w", err)
-	}
+	p.outerFD = fd
 	if err := unix.EpollCtl(fd, unix.EPOLL_CTL_ADD, p.fd, &p.nesting); err != nil {
 		return fmt.Errorf("putting an epoll into another: %w", err)
 	}
@@ -140,9 +133,16 @@ func (p *epoll) ctl(op, fd int, events uint32, t Token) error {
 	return epollCtl(p.fd, op, fd, &ev)
 }
 
-func (p *epoll) watch(fd int, t Token) error   { return p.ctl(unix.EPOLL_CTL_ADD, fd, edge, t) }
-func (p *epoll) rewatch(fd int, t Token) error { return p.ctl(unix.EPOLL_CTL_MOD, fd, edge, t) }
-func (p *epoll) unwatch(fd int) error          { return p.ctl(unix.EPOLL_CTL_DEL, fd, 0, 0) }
+func (p *epoll) watch(fd int, t Token) error { return p.ctl(unix.EPOLL_CTL_ADD, fd, edge, t) }
+func (p *epoll) unwatch(fd int) error        { return p.ctl(unix.EPOLL_CTL_DEL, fd, 0, 0) }
+
+func (p *epoll) rewatch(fd int, t Token) error {
+	err := p.ctl(unix.EPOLL_CTL_MOD, fd, edge, t)
+	if err == unix.ENOENT {
+		err = p.watch(fd, t)
+	}
+	return err
+}
 
 func (p *epoll) close() (err error) {
 	for _, fd := range []int{p.fd, p.bell} {

@@ -112,7 +112,7 @@ func (l *Loop) Watch(fd int, t Token) error {
 	return nil
 }
 
-// Rewatch gives a watched fd another token; present readiness is reported anew under it.
+// Rewatch is Watch for a descriptor that the loop may watch already, under another token.
 func (l *Loop) Rewatch(fd int, t Token) error {
 	if err := l.poll.rewatch(fd, t); err != nil {
 		return fmt.Errorf("watching descriptor anew: %w", err)

@@ -13,10 +13,10 @@ import (
 // ErrInterrupted is returned by a Park's calls after somebody called Interrupt.
 var ErrInterrupted = errors.New("interrupted")
 
-// Park is a socket in the hands of one goroutine while a loop watches it: how a login talks to a backend in blocking
-// style without Go's own poller. The Park owns the descriptor until Close or Detach. Read, Write, the waits, Close and
-// Detach belong to that goroutine, or to two of which one only reads and the other only writes; Interrupt may be called by
-// anybody at any time.
+// Park is a socket in the hands of one goroutine: how a login talks to a backend in blocking
+// style. The Park owns the descriptor until Close or Detach. Read, Write, the waits, Close and Detach belong to that
+// goroutine, and after Keep or Pair to two, of which one only reads and the other only writes; Interrupt may be called by anybody
+// at any time.
 type Park struct {
 	loop *Loop
 	key  uint32
@@ -25,6 +25,7 @@ type Park struct {
 	mu          sync.Mutex
 	fd          int // -1 after Close and Detach
 	interrupted bool
+	spot        *spot // where the goroutine waits, which alone changes it; nil: the loop watches and tells
 
 	deadline time.Time // of the waits; zero: none
 }
@@ -48,13 +49,23 @@ func newPark(l *Loop, fd int) *Park {
 	return p
 }
 
-// Adopt takes a non-blocking socket and lends it to the calling goroutine. On an error fd is closed. Any goroutine may
-// call it.
-func (l *Loop) Adopt(fd int) (*Park, error) {
+// Adopt takes a non-blocking socket and lends it to the calling goroutine. The loop does not watch it before Keep, or until
+// it goes on itself, by Detach and Rewatch. On an error fd is closed. Any goroutine may call it.
+func (l *Loop) Adopt(fd int) (*Park, error) { return l.adopt(fd, l.engine.spots.take()) }
+
+// adopt is Adopt with a spot, or without one by the loop.
+func (l *Loop) adopt(fd int, s *spot) (*Park, error) {
 	l.engine.fds.opened(1)
 	p := newPark(l, fd)
-	if err := l.parks.add(p, l.poll.watch); err != nil {
+	watch := l.poll.watch
+	if s != nil {
+		p.spot, watch = s, s.watch
+	}
+	if err := l.parks.add(p, watch); err != nil {
 		l.Close(fd)
+		if s != nil {
+			l.engine.spots.give(s)
+		}
 		return nil, fmt.Errorf("adopting socket: %w", err)
 	}
 	return p, nil
@@ -77,10 +88,19 @@ func (p *Park) Notice(r Ready) {
 	p.signal(r)
 }
 
-// Keep makes a Park of Lend independent of the handler: the descriptor is not to come back.
+// Keep has the loop watch the socket for the Park alone: from now on two goroutines may use it, one that reads and one that
+// writes. The descriptor of Lend is not to come back to the handler.
 func (p *Park) Keep() error {
 	if err := p.loop.parks.keep(p); err != nil {
 		return fmt.Errorf("keeping socket: %w", err)
+	}
+	p.mu.Lock()
+	s := p.spot
+	p.spot = nil
+	p.mu.Unlock()
+	if s != nil {
+		s.unwatch(p.fd)
+		p.loop.engine.spots.give(s)
 	}
 	return nil
 }
@@ -92,7 +112,7 @@ func (l *Loop) Pair() (end int, p *Park, err error) {
 		return -1, nil, fmt.Errorf("making a pair of sockets: %w", err)
 	}
 	l.engine.fds.opened(1)
-	if p, err = l.Adopt(fds[1]); err != nil {
+	if p, err = l.adopt(fds[1], nil); err != nil {
 		l.Close(fds[0])
 		return -1, nil, err
 	}
@@ -102,44 +122,27 @@ func (l *Loop) Pair() (end int, p *Park, err error) {
 // FD is the descriptor, for socket options. It stays owned by the Park.
 func (p *Park) FD() int { return p.fd }
 
-// SetDeadline bounds the waits that start afterwards; they fail with os.ErrDeadlineExceeded. Zero lifts the bound.
+// SetDeadline bounds the calls that start afterwards; they fail with os.ErrDeadlineExceeded. Zero lifts the bound.
 func (p *Park) SetDeadline(t time.Time) { p.deadline = t }
 
 // Read reads at least one byte, waiting as needed. io.EOF is left to the caller: n is 0 and err nil at the end of input.
 func (p *Park) Read(b []byte) (int, error) {
-	for {
-		n, err := Receive(p.fd, b)
-		switch err {
-		case nil:
-			return n, p.cut()
-		case unix.EINTR:
-			continue
-		case unix.EAGAIN:
-			if err := p.wait(reading); err != nil {
-				return 0, err
-			}
-		default:
-			return 0, p.blame("reading", err)
-		}
+	n, err := p.perform(reading, call{verb: toReceive, p: b})
+	if err != nil {
+		return 0, p.blame("reading", err)
 	}
+	return n, p.cut()
 }
 
 // Write writes all of b, waiting as needed.
 func (p *Park) Write(b []byte) (int, error) {
 	done := 0
 	for done < len(b) {
-		n, err := Transmit(p.fd, b[done:])
-		switch err {
-		case nil:
-			done += n
-		case unix.EINTR:
-		case unix.EAGAIN:
-			if err := p.wait(writing); err != nil {
-				return done, err
-			}
-		default:
+		n, err := p.perform(writing, call{verb: toTransmit, p: b[done:]})
+		if err != nil {
 			return done, p.blame("writing", err)
 		}
+		done += n
 	}
 	return done, nil
 }
@@ -162,13 +165,23 @@ func (p *Park) CloseWrite() error {
 }
 
 func (p *Park) waitFor(dir int, what int16) error {
+	if _, err := p.perform(dir, call{verb: toPoll, events: what}); err != nil {
+		return p.blame("polling", err)
+	}
+	return p.cut()
+}
+
+// perform makes a call as soon as the socket lets it.
+func (p *Park) perform(dir int, c call) (int, error) {
+	if p.spot != nil {
+		return p.spot.perform(p, c)
+	}
 	for {
-		fds := []unix.PollFd{{Fd: int32(p.fd), Events: what}}
-		if n, err := unix.Poll(fds, 0); err == nil && n > 0 {
-			return p.cut()
+		if n, err := c.try(p.fd); err != unix.EAGAIN {
+			return n, err
 		}
 		if err := p.wait(dir); err != nil {
-			return err
+			return 0, err
 		}
 	}
 }
@@ -213,6 +226,9 @@ func (p *Park) cut() error {
 
 // blame prefers the interruption to the error that the shutdown made.
 func (p *Park) blame(doing string, err error) error {
+	if _, ok := err.(unix.Errno); !ok {
+		return err // of the wait
+	}
 	if cut := p.cut(); cut != nil {
 		return cut
 	}
@@ -225,6 +241,9 @@ func (p *Park) Interrupt() {
 	if p.fd >= 0 {
 		p.interrupted = true
 		Shut(p.fd, unix.SHUT_RDWR) // ENOTCONN while connecting: the flag and the wake-up do it
+		if p.spot != nil {
+			p.spot.interrupt()
+		}
 	}
 	p.mu.Unlock()
 	p.signal(Gone)
@@ -258,11 +277,15 @@ func (p *Park) Close() error {
 // It returns -1 when it was closed or given up before.
 func (p *Park) Detach() int {
 	p.mu.Lock()
-	fd := p.fd
-	p.fd = -1
+	fd, s := p.fd, p.spot
+	p.fd, p.spot = -1, nil
 	p.mu.Unlock()
 	if fd >= 0 {
 		p.loop.parks.remove(p.key)
+	}
+	if s != nil {
+		s.unwatch(fd)
+		p.loop.engine.spots.give(s)
 	}
 	return fd
 }

@@ -19,10 +19,30 @@ func adopt(t *testing.T, l *Loop, ours int) *Park {
 	t.Helper()
 	p, err := l.Adopt(ours)
 	check(t, err)
+	if (p.spot == nil) != spotless {
+		t.Fatalf("there is a spot: %v, want %v", p.spot != nil, !spotless)
+	}
 	return p
 }
 
-func TestParkReadsAndWrites(t *testing.T) {
+// spotless is set while engines have no spots left.
+var spotless bool
+
+// bothWays runs a test with Parks that wait at spots, and with Parks that their loop tells.
+func bothWays(t *testing.T, test func(t *testing.T)) {
+	t.Helper()
+	for name, without := range map[string]bool{"by itself": false, "by the loop": true} {
+		t.Run(name, func(t *testing.T) {
+			spotless = without
+			defer func() { spotless = false }()
+			test(t)
+		})
+	}
+}
+
+func TestParkReadsAndWrites(t *testing.T) { bothWays(t, testParkReadsAndWrites) }
+
+func testParkReadsAndWrites(t *testing.T) {
 	r := startRig(t, 1)
 	ours, peer := tcpPair(t)
 	defer unix.Close(peer)
@@ -92,7 +112,9 @@ func deaf(t *testing.T) netip.AddrPort {
 	return addr
 }
 
-func TestParkConnects(t *testing.T) {
+func TestParkConnects(t *testing.T) { bothWays(t, testParkConnects) }
+
+func testParkConnects(t *testing.T) {
 	r := startRig(t, 1)
 	ln, addr := listenPlain(t, 4)
 	for _, c := range []struct {
@@ -136,7 +158,9 @@ func fillPark(p *Park) {
 	}
 }
 
-func TestParkDeadlines(t *testing.T) {
+func TestParkDeadlines(t *testing.T) { bothWays(t, testParkDeadlines) }
+
+func testParkDeadlines(t *testing.T) {
 	r := startRig(t, 1)
 	for _, v := range verbs {
 		for name, after := range map[string]time.Duration{"past": -time.Hour, "soon": 10 * time.Millisecond} {
@@ -166,7 +190,9 @@ func TestParkDeadlines(t *testing.T) {
 	}
 }
 
-func TestParkDeadlineOfAConnect(t *testing.T) {
+func TestParkDeadlineOfAConnect(t *testing.T) { bothWays(t, testParkDeadlineOfAConnect) }
+
+func testParkDeadlineOfAConnect(t *testing.T) {
 	r := startRig(t, 1)
 	p := adopt(t, r.Loops()[0], connecting(t, deaf(t)))
 	defer p.Close()
@@ -177,7 +203,9 @@ func TestParkDeadlineOfAConnect(t *testing.T) {
 }
 
 // Interrupt ends every call, whether it comes before or while the goroutine waits, and the error says so.
-func TestParkInterruptInEveryState(t *testing.T) {
+func TestParkInterruptInEveryState(t *testing.T) { bothWays(t, testParkInterruptInEveryState) }
+
+func testParkInterruptInEveryState(t *testing.T) {
 	r := startRig(t, 1)
 	full := deaf(t)
 	pair := func(t *testing.T) (int, func()) {
@@ -240,6 +268,10 @@ func TestParkInterruptInEveryState(t *testing.T) {
 // A login goroutine that was interrupted sends nothing more, even when the socket would take it: a kick that comes
 // between the greeting and the credentials holds them back.
 func TestParkWritesNothingAfterInterrupt(t *testing.T) {
+	bothWays(t, testParkWritesNothingAfterInterrupt)
+}
+
+func testParkWritesNothingAfterInterrupt(t *testing.T) {
 	r := startRig(t, 1)
 	ours, peer := streamPair(t)
 	defer unix.Close(peer)
@@ -256,6 +288,10 @@ func TestParkWritesNothingAfterInterrupt(t *testing.T) {
 
 // After Close and Detach the number is somebody else's: Interrupt leaves it alone.
 func TestParkInterruptAfterTheEndDoesNothing(t *testing.T) {
+	bothWays(t, testParkInterruptAfterTheEndDoesNothing)
+}
+
+func testParkInterruptAfterTheEndDoesNothing(t *testing.T) {
 	r := startRig(t, 1)
 	for name, end := range map[string]func(*Park){
 		"Close":  func(p *Park) { p.Close() },
@@ -281,7 +317,9 @@ func TestParkInterruptAfterTheEndDoesNothing(t *testing.T) {
 }
 
 // Detach hands a socket to its loop with what lies in it: Rewatch reports the bytes that came before.
-func TestParkHandsOverPendingBytes(t *testing.T) {
+func TestParkHandsOverPendingBytes(t *testing.T) { bothWays(t, testParkHandsOverPendingBytes) }
+
+func testParkHandsOverPendingBytes(t *testing.T) {
 	r := newRig(t, Options{Loops: 1})
 	l := r.Loops()[0]
 	got := make(chan string, 1)
@@ -375,7 +413,9 @@ func TestAdoptErrors(t *testing.T) {
 
 // SECURITY 32: descriptor numbers are closed and reused all the time while others interrupt late, twice and after the
 // end. No socket ever carries another one's bytes, and none that was not interrupted is harmed.
-func TestNoByteReachesAStranger(t *testing.T) {
+func TestNoByteReachesAStranger(t *testing.T) { bothWays(t, testNoByteReachesAStranger) }
+
+func testNoByteReachesAStranger(t *testing.T) {
 	const workers, rounds = 8, 400
 	r := startRig(t, 2)
 	kicks := make(chan *Park, 64)
@@ -486,6 +526,7 @@ func TestParkReadsAndWritesAtOnce(t *testing.T) {
 	defer unix.Close(peer)
 	p := adopt(t, r.Loops()[0], ours)
 	defer p.Close()
+	check(t, p.Keep())
 	sent := make([]byte, 8<<20)
 	rand.NewChaCha8([32]byte{2}).Read(sent)
 	done := make(chan error, 3)

@@ -192,7 +192,7 @@ func TestLoopGivesWay(t *testing.T) {
 	poll := l.poll.(*epoll)
 	ours, peer := streamPair(t)
 	defer unix.Close(peer)
-	p := adopt(t, l, ours)
+	p := must(l.adopt(ours, nil))
 	defer p.Close()
 	buf := make([]event, 4)
 	for _, c := range []struct {

@@ -56,6 +56,9 @@ func newRig(t *testing.T, o Options) *rig {
 		t.Fatal(err)
 	}
 	r.Engine = e
+	if spotless {
+		e.spots.inUse = maxSpots
+	}
 	r.stop = func() {
 		e.Stop()
 		if got := e.OpenFDs(); got != 0 {
@@ -317,7 +320,7 @@ func waitsIn(function string) bool {
 	p := make([]byte, 1<<20)
 	for g := range strings.SplitSeq(string(p[:runtime.Stack(p, true)]), "\n\n") {
 		head, _, _ := strings.Cut(g, "\n")
-		if strings.Contains(g, function) && (strings.Contains(head, "chan receive") || strings.Contains(head, "select")) {
+		if strings.Contains(g, function) && (strings.Contains(head, "chan receive") || strings.Contains(head, "IO wait") || strings.Contains(head, "select")) {
 			return true
 		}
 	}

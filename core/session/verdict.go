@@ -216,6 +216,9 @@ func (b *lobby) backendEnd(g *backendLeg) (bridge.Leg, error) {
 	if conn == nil {
 		return bridge.Leg{FD: g.park.Detach(), Lane: bridge.LaneRecord, TLS: &leg, Raw: pendingBytes(g.raw)}, nil
 	}
+	if err := g.park.Keep(); err != nil {
+		return bridge.Leg{}, err
+	}
 	end, err := b.s.ferry(b.loop, conn, g.park)
 	if err != nil {
 		return bridge.Leg{}, err
