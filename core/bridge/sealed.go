@@ -2,11 +2,11 @@ package bridge
 
 import (
 	"fmt"
-	"mailsplice/core/engine"
 	"slices"
 
 	"golang.org/x/sys/unix"
 
+	"mailsplice/core/engine"
 	"mailsplice/tlsx/record"
 )
 

@@ -326,3 +326,31 @@ func TestFactExclusiveWakesEveryLoop(t *testing.T) {
 		})
 	}
 }
+
+// send(2), MSG_MORE: what SHUT_WR follows at once leaves with the FIN, as one segment, and arrives.
+func TestFactLastBytesLeaveWithTheEnd(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		transmit func(fd int, p []byte) (int, error)
+		want     uint32
+	}{{"Transmit", Transmit, 2}, {"TransmitLast", TransmitLast, 1}} {
+		a, b := tcpPair(t)
+		TuneSocket(a)
+		before := must(unix.GetsockoptTCPInfo(a, unix.IPPROTO_TCP, unix.TCP_INFO)).Segs_out
+		if n, err := c.transmit(a, []byte("bye")); n != 3 || err != nil {
+			t.Fatalf("%s: sent %d bytes, %v", c.name, n, err)
+		}
+		check(t, Shut(a, unix.SHUT_WR))
+		if got := must(unix.GetsockoptTCPInfo(a, unix.IPPROTO_TCP, unix.TCP_INFO)).Segs_out - before; got != c.want {
+			t.Errorf("%s: %d segments, want %d", c.name, got, c.want)
+		}
+		buf := make([]byte, 8)
+		if n := must(readSome(b, buf)); string(buf[:n]) != "bye" {
+			t.Errorf("%s: %q arrived", c.name, buf[:n])
+		}
+		if n := must(readSome(b, buf)); n != 0 {
+			t.Errorf("%s: %d bytes behind the end", c.name, n)
+		}
+		closeAll(a, b)
+	}
+}
