@@ -18,8 +18,8 @@ func TestRecordSize(t *testing.T) {
 	if got := unsafe.Sizeof(state{}); got > 120 {
 		t.Errorf("state: got %d bytes, want at most 120", got)
 	}
-	if got := 2*unsafe.Sizeof(record.Leg{}) + unsafe.Sizeof(state{}); got > 580 {
-		t.Errorf("state of a session with TLS on both legs: got %d bytes, want at most 580", got)
+	if got := 2*unsafe.Sizeof(record.Leg{}) + unsafe.Sizeof(state{}); got > 440 {
+		t.Errorf("state of a session with TLS on both legs: got %d bytes, want at most 440", got)
 	}
 }
 

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// reserveFDs are left for what is not a session: listeners, loops, logs, stores, DNS, the admin API, and spots.
-const reserveFDs = 256 + maxSpots
+// reserveFDs are left for what is not a session: listeners, loops, logs, stores, DNS and the admin API.
+const reserveFDs = 256
 
 // descriptors accounts for the process's open files, so that accepting stops before a login's dial would meet EMFILE.
 type descriptors struct {
@@ -16,6 +16,7 @@ type descriptors struct {
 	open    atomic.Int64 // session sockets open now, lingering ones too
 	pending atomic.Int64 // sessions whose backend socket is still to come
 	pipes   atomic.Int64 // ends of pipes open now; they outlive sessions
+	spots   atomic.Int64 // open now, idle ones too
 }
 
 // RaiseFileLimit raises the soft limit of open files to the hard one and returns it (getrlimit(2)).
@@ -38,5 +39,5 @@ func (d *descriptors) closed(n int64) { d.open.Add(-n) }
 
 // room tells whether one more session, with the backend socket it will want, fits.
 func (d *descriptors) room() bool {
-	return d.open.Load()+d.pending.Load()+d.pipes.Load()+2 <= d.limit-reserveFDs
+	return d.open.Load()+d.pending.Load()+d.pipes.Load()+d.spots.Load()+2 <= d.limit-reserveFDs
 }

@@ -52,6 +52,7 @@ func New(o Options) (*Engine, error) {
 		o.MaxFDs = n
 	}
 	e := &Engine{log: o.Log, spare: -1, bugs: bugs{kinds: map[string]*storm{}}, fds: descriptors{limit: int64(o.MaxFDs)}}
+	e.spots.fds = &e.fds
 	for i := range o.Loops {
 		l, err := newLoop(e, i, o.Loops)
 		if err != nil {

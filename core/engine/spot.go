@@ -13,8 +13,8 @@ import (
 
 // A loop that watches a login's backend socket is woken for each answer only to wake the goroutine that waits for it, and
 // for each that the goroutine had read already. So a Park of Adopt waits by itself, at a spot: an epoll for one socket, in
-// Go's poller. Spots are kept for the next logins. There are no more than maxSpots, which reserveFDs has room for; logins
-// beyond that are watched by their loop.
+// Go's poller. Spots are kept for the next logins. There are no more than maxSpots, and none is made when descriptors are
+// scarce; logins beyond that are watched by their loop.
 const (
 	maxSpots     = 128
 	maxIdleSpots = 32
@@ -156,6 +156,8 @@ func (s *spot) interrupt() {
 
 // spots are an engine's. Any goroutine may use them.
 type spots struct {
+	fds *descriptors // immutable
+
 	mu     sync.Mutex
 	idle   []*spot
 	inUse  int
@@ -172,13 +174,14 @@ func (ss *spots) take() *spot {
 		ss.inUse++
 		return s
 	}
-	if ss.closed || ss.inUse == maxSpots {
+	if ss.closed || ss.inUse == maxSpots || !ss.fds.room() {
 		return nil
 	}
 	s, err := newSpot()
-	if err != nil { // out of descriptors, of which the loop needs none more
+	if err != nil { // the loop needs nothing more
 		return nil
 	}
+	ss.fds.spots.Add(1)
 	ss.inUse++
 	return s
 }
@@ -189,7 +192,7 @@ func (ss *spots) give(s *spot) {
 	defer ss.mu.Unlock()
 	ss.inUse--
 	if ss.closed || len(ss.idle) == maxIdleSpots {
-		s.file.Close()
+		ss.shut(s)
 		return
 	}
 	ss.idle = append(ss.idle, s)
@@ -201,7 +204,12 @@ func (ss *spots) close() {
 	defer ss.mu.Unlock()
 	ss.closed = true
 	for _, s := range ss.idle {
-		s.file.Close()
+		ss.shut(s)
 	}
 	ss.idle = nil
+}
+
+func (ss *spots) shut(s *spot) {
+	s.file.Close()
+	ss.fds.spots.Add(-1)
 }

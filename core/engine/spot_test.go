@@ -104,6 +104,23 @@ func TestSpotsAreBounded(t *testing.T) {
 	}
 }
 
+// Sessions come before spots.
+func TestNoSpotWhenDescriptorsAreScarce(t *testing.T) {
+	r := newRig(t, Options{Loops: 1, MaxFDs: reserveFDs + 3})
+	r.Start()
+	var parks []*Park
+	for _, want := range []bool{true, false} { // room for three; then for one
+		ours, peer := streamPair(t)
+		defer unix.Close(peer)
+		p := must(r.Loops()[0].Adopt(ours))
+		defer p.Close()
+		if got := p.spot != nil; got != want {
+			t.Errorf("with %d Parks there is a spot: %v, want %v", len(parks), got, want)
+		}
+		parks = append(parks, p)
+	}
+}
+
 // After Keep the loop tells two goroutines, and the spot is free.
 func TestKeepGivesTheSpotBack(t *testing.T) {
 	r := startRig(t, 1)

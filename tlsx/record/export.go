@@ -40,16 +40,15 @@ func (h *Half) export(dst []byte) []byte {
 	s := &suites[h.suite]
 	dst = binary.BigEndian.AppendUint64(dst, h.seq)
 	if s.version == version13 {
-		return append(dst, h.secret[:s.hash().Size()]...)
+		return append(dst, h.secret()...)
 	}
-	dst = append(dst, h.key[:s.keyLen]...)
-	return append(dst, h.iv[:s.ivLen()]...)
+	return append(h.AppendKey(dst), h.iv()...)
 }
 
 // exportSize returns the size in bytes of one exported Half.
 func (s *suite) exportSize() int {
 	if s.version == version13 {
-		return 8 + s.hash().Size()
+		return 8 + s.secretLen
 	}
 	return 8 + s.keyLen + s.ivLen()
 }
@@ -87,10 +86,10 @@ func importHalf(index uint8, b []byte) Half {
 	s := &suites[index]
 	h := Half{suite: index}
 	if s.version == version13 {
-		copy(h.secret[:], b[8:])
+		copy(h.secret(), b[8:])
 		h.derive()
 	} else {
-		copy(h.iv[:], b[8+copy(h.key[:s.keyLen], b[8:]):])
+		copy(h.material[:], b[8:])
 	}
 	h.seq = binary.BigEndian.Uint64(b)
 	return h

@@ -5,17 +5,57 @@ import (
 	"io"
 )
 
-// Half is one direction of a connection: its keys and the number of the next record. It is plain data of 104 bytes;
+// Half is one direction of a connection: its keys and the number of the next record. It is plain data of 72 bytes;
 // copying it copies the keys, and a copy that seals reuses nonces, so a Half that seals must be the only one that does.
 // The zero Half can do nothing. Printing it shows no key, but fmt cannot be told so about unexported fields of other
 // types that contain one.
 type Half struct {
-	seq    uint64
-	secret [maxSecret]byte // traffic secret of TLS 1.3, from which the key, the iv and the next secret come; else zero
-	key    [maxKey]byte
-	iv     [nonceSize]byte // of AES-GCM in TLS 1.2 the first saltSize bytes, the rest zero
-	suite  uint8           // index into suites
+	seq uint64
+	// material is, in TLS 1.3, the traffic secret, from which the rest and the next secret come, the iv, and the key where there
+	// is room: of AES-128-GCM, which nearly everybody speaks. In TLS 1.2 it is the key and the iv. The rest is zero.
+	material [maxMaterial]byte
+	suite    uint8 // index into suites
 }
+
+// maxMaterial is what the longest secret needs with its iv, and the shortest with iv and key.
+const maxMaterial = maxSecret + nonceSize
+
+// secret is the traffic secret; only in TLS 1.3.
+func (h *Half) secret() []byte { return h.material[:suites[h.suite].secretLen] }
+
+// iv is the secret part of the nonce: in TLS 1.2 AES-GCM has saltSize bytes of it.
+func (h *Half) iv() []byte {
+	s := &suites[h.suite]
+	if s.version == version13 {
+		return h.material[s.secretLen : s.secretLen+nonceSize]
+	}
+	return h.material[s.keyLen : s.keyLen+s.ivLen()]
+}
+
+// AppendKey appends the key: 16 or 32 bytes, to be treated like what they are.
+func (h *Half) AppendKey(dst []byte) []byte {
+	s := &suites[h.suite]
+	if s.version == version12 {
+		return append(dst, h.material[:s.keyLen]...)
+	}
+	if room := h.material[s.secretLen+nonceSize:]; s.keyLen <= len(room) {
+		return append(dst, room[:s.keyLen]...)
+	}
+	return h.appendDerived(dst)
+}
+
+// appendDerived derives the key (RFC 8446 7.3).
+func (h *Half) appendDerived(dst []byte) []byte {
+	s := &suites[h.suite]
+	var key [maxKey]byte
+	expandLabel(s.hash, h.secret(), "key", key[:s.keyLen])
+	dst = append(dst, key[:s.keyLen]...)
+	clear(key[:])
+	return dst
+}
+
+// AppendIV appends the secret part of the nonce: 4 bytes for AES-GCM of TLS 1.2, else 12.
+func (h *Half) AppendIV(dst []byte) []byte { return append(dst, h.iv()...) }
 
 // NewHalf13 returns one direction of a TLS 1.3 connection from its application traffic secret (CLIENT_TRAFFIC_SECRET_0
 // or SERVER_TRAFFIC_SECRET_0 of a key log), with sequence number 0. It keeps no reference to secret, which the caller
@@ -25,11 +65,11 @@ func NewHalf13(id uint16, secret []byte) (Half, error) {
 	if err != nil {
 		return Half{}, err
 	}
-	if want := suites[index].hash().Size(); len(secret) != want {
+	if want := suites[index].secretLen; len(secret) != want {
 		return Half{}, fmt.Errorf("taking over a TLS 1.3 secret: found %d bytes, allowed %d", len(secret), want)
 	}
 	h := Half{suite: index}
-	copy(h.secret[:], secret)
+	copy(h.secret(), secret)
 	h.derive()
 	return h, nil
 }
@@ -47,8 +87,7 @@ func NewHalf12(id uint16, key, iv []byte, seq uint64) (Half, error) {
 			len(key), len(iv), s.keyLen, s.ivLen())
 	}
 	h := Half{suite: index, seq: seq}
-	copy(h.key[:], key)
-	copy(h.iv[:], iv)
+	copy(h.material[copy(h.material[:], key):], iv)
 	return h, nil
 }
 
@@ -70,7 +109,7 @@ func NewHalves12(id uint16, master, clientRandom, serverRandom []byte) (client, 
 	block := room[:2*(s.keyLen+s.ivLen())]
 	keyBlock12(s.hash, master, clientRandom, serverRandom, block)
 	client, server = Half{suite: index, seq: 1}, Half{suite: index, seq: 1}
-	for _, part := range [][]byte{client.key[:s.keyLen], server.key[:s.keyLen], client.iv[:s.ivLen()], server.iv[:s.ivLen()]} {
+	for _, part := range [][]byte{client.material[:s.keyLen], server.material[:s.keyLen], client.iv(), server.iv()} {
 		block = block[copy(part, block):]
 	}
 	clear(room[:])
@@ -92,22 +131,22 @@ func (h *Half) Suite() uint16 { return suites[h.suite].id }
 // Wipe zeroes the keys.
 func (h *Half) Wipe() { *h = Half{} }
 
-// derive fills key and iv from the secret (RFC 8446 7.3) and begins at record 0.
+// derive fills in the iv, and the key where there is room, from the secret (RFC 8446 7.3), and begins at record 0.
 func (h *Half) derive() {
 	s := &suites[h.suite]
-	secret := h.secret[:s.hash().Size()]
-	expandLabel(s.hash, secret, "key", h.key[:s.keyLen])
-	expandLabel(s.hash, secret, "iv", h.iv[:])
+	expandLabel(s.hash, h.secret(), "iv", h.iv())
+	if room := h.material[s.secretLen+nonceSize:]; s.keyLen <= len(room) {
+		h.appendDerived(room[:0])
+	}
 	h.seq = 0
 }
 
 // update goes on to the next generation of keys (RFC 8446 7.2). Only for TLS 1.3.
 func (h *Half) update() {
 	s := &suites[h.suite]
-	secret := h.secret[:s.hash().Size()]
 	var next [maxSecret]byte
-	expandLabel(s.hash, secret, "traffic upd", next[:len(secret)])
-	h.secret = next
+	expandLabel(s.hash, h.secret(), "traffic upd", next[:s.secretLen])
+	copy(h.secret(), next[:])
 	clear(next[:])
 	h.derive()
 }

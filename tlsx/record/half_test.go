@@ -2,6 +2,7 @@ package record
 
 import (
 	"bytes"
+	"crypto/hkdf"
 	"crypto/tls"
 	"encoding/hex"
 	"fmt"
@@ -93,10 +94,10 @@ func TestTrace(t *testing.T) {
 func TestTraceKeys(t *testing.T) {
 	client, server := traceLegs(t)
 	for _, c := range []struct{ name, got, want string }{
-		{"client key", hex.EncodeToString(client.out.key[:16]), "17422dda596ed5d9acd890e3c63f5051"},
-		{"client iv", hex.EncodeToString(client.out.iv[:]), "5b78923dee08579033e523d9"},
-		{"server key", hex.EncodeToString(server.out.key[:16]), "9f02283b6c9c07efc26bb9f2ac92e356"},
-		{"server iv", hex.EncodeToString(server.out.iv[:]), "cf782b88dd83549aadf1e984"},
+		{"client key", hex.EncodeToString(client.out.AppendKey(nil)), "17422dda596ed5d9acd890e3c63f5051"},
+		{"client iv", hex.EncodeToString(client.out.iv()), "5b78923dee08579033e523d9"},
+		{"server key", hex.EncodeToString(server.out.AppendKey(nil)), "9f02283b6c9c07efc26bb9f2ac92e356"},
+		{"server iv", hex.EncodeToString(server.out.iv()), "cf782b88dd83549aadf1e984"},
 	} {
 		if c.got != c.want {
 			t.Errorf("%s: got %s, want %s", c.name, c.got, c.want)
@@ -106,11 +107,44 @@ func TestTraceKeys(t *testing.T) {
 
 // TestSizes: what lies in every session's slab record.
 func TestSizes(t *testing.T) {
-	if got := unsafe.Sizeof(Half{}); got != 104 {
-		t.Errorf("Half: got %d bytes, want 104", got)
+	if got := unsafe.Sizeof(Half{}); got != 72 {
+		t.Errorf("Half: got %d bytes, want 72", got)
 	}
-	if got := unsafe.Sizeof(Leg{}); got > 224 {
-		t.Errorf("Leg: got %d bytes, want 224", got)
+	if got := unsafe.Sizeof(Leg{}); got > 160 {
+		t.Errorf("Leg: got %d bytes, want 160", got)
+	}
+}
+
+// What a Half keeps of a traffic secret and what it derives on use are the same keys (RFC 8446 7.3), also of the next
+// generation (7.2).
+func TestKeysOfEverySecret(t *testing.T) {
+	for _, s := range suites[1:] {
+		if s.version != version13 {
+			continue
+		}
+		secret := bytes.Repeat([]byte{0xa7}, s.secretLen)
+		h, err := NewHalf13(s.id, secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for generation := range 3 {
+			label := func(name string, n int) []byte {
+				info := append([]byte{0, byte(n), byte(len("tls13 ") + len(name))}, "tls13 "+name+"\x00"...)
+				out, err := hkdf.Expand(s.hash, secret, string(info), n)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return out
+			}
+			if got, want := h.AppendKey(nil), label("key", s.keyLen); !bytes.Equal(got, want) {
+				t.Errorf("suite 0x%04x, generation %d: key %x, want %x", s.id, generation, got, want)
+			}
+			if got, want := h.AppendIV(nil), label("iv", nonceSize); !bytes.Equal(got, want) {
+				t.Errorf("suite 0x%04x, generation %d: iv %x, want %x", s.id, generation, got, want)
+			}
+			secret = label("traffic upd", s.secretLen)
+			h.update()
+		}
 	}
 }
 
@@ -245,7 +279,7 @@ func TestPrinting(t *testing.T) {
 	if _, err := leg.Seal(&keys, nil, []byte("x")); err != nil {
 		t.Fatal(err)
 	}
-	shown := []string{"a7 a7", "a7a7", "167 167", "0xa7", fmt.Sprint(h.key[:4]), fmt.Sprintf("%x", h.key[:4])}
+	shown := []string{"a7 a7", "a7a7", "167 167", "0xa7", fmt.Sprint(h.AppendKey(nil)[:4]), fmt.Sprintf("%x", h.AppendKey(nil)[:4])}
 	for _, v := range []any{h, &h, leg, &leg, keys, &keys} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%d", "%q"} {
 			text := fmt.Sprintf(verb, v)

@@ -38,12 +38,6 @@ func (c Cipher) String() string {
 // Cipher returns the cipher, and 0 for a zero Half.
 func (h *Half) Cipher() Cipher { return suites[h.suite].cipher }
 
-// AppendKey appends the key: 16 or 32 bytes, to be treated like what they are.
-func (h *Half) AppendKey(dst []byte) []byte { return append(dst, h.key[:suites[h.suite].keyLen]...) }
-
-// AppendIV appends the secret part of the nonce: 4 bytes for AES-GCM of TLS 1.2, else 12.
-func (h *Half) AppendIV(dst []byte) []byte { return append(dst, h.iv[:suites[h.suite].ivLen()]...) }
-
 // Overhead returns how many bytes a record without padding is longer than its content.
 func (h *Half) Overhead() int {
 	s := &suites[h.suite]

@@ -24,35 +24,39 @@ func (k Keys) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "keys") }
 // expanded is an AEAD with the key it was made from, and the scratch that must not be on the stack because it is passed
 // through an interface.
 type expanded struct {
-	aead  cipher.AEAD
-	key   [maxKey]byte
-	suite uint8
-	nonce [nonceSize]byte
-	extra [13]byte // additional data of TLS 1.2: sequence number, type, version, length
+	aead     cipher.AEAD
+	material [maxMaterial]byte
+	suite    uint8
+	iv       [nonceSize]byte // zero where the record carries its part
+	nonce    [nonceSize]byte
+	extra    [13]byte // additional data of TLS 1.2: sequence number, type, version, length
 }
 
-// ready makes x hold the key of h. Comparing the keys is what makes it impossible to seal with those of another leg or of
+// ready makes x hold the key of h. Comparing what they come from is what makes it impossible to seal with those of another leg or of
 // an earlier generation, and costs two nanoseconds.
 func (x *expanded) ready(h *Half) error {
-	if x.suite == h.suite && x.key == h.key && x.aead != nil {
+	if x.suite == h.suite && x.material == h.material && x.aead != nil {
 		return nil
 	}
 	s := &suites[h.suite]
 	if s.aead == nil {
 		return ErrDead
 	}
-	aead, err := s.aead(h.key[:s.keyLen])
+	var room [maxKey]byte
+	aead, err := s.aead(h.AppendKey(room[:0]))
+	clear(room[:])
 	if err != nil {
 		return err
 	}
-	x.aead, x.key, x.suite = aead, h.key, h.suite
+	x.aead, x.material, x.suite, x.iv = aead, h.material, h.suite, [nonceSize]byte{}
+	copy(x.iv[:], h.iv())
 	return nil
 }
 
 // setNonce computes the nonce of record seq: RFC 8446 5.3 and RFC 7905 2, and with the sequence number as explicit part
 // RFC 5288 3 too, because the iv is zero there.
 func (x *expanded) setNonce(h *Half) {
-	x.nonce = h.iv
+	x.nonce = x.iv
 	low := binary.BigEndian.Uint64(x.nonce[saltSize:])
 	binary.BigEndian.PutUint64(x.nonce[saltSize:], low^h.seq)
 }

@@ -214,9 +214,9 @@ func (r *tcpRig) checkUpdates(t *testing.T, p *terminal.Terminal, round int) {
 	t.Helper()
 	var data []byte
 	for _, command := range []string{"k", "K"} {
-		key, owed := r.leg.in.key, command == "K"
+		keys, owed := r.leg.in.material, command == "K"
 		p.Say(command + "\n")
-		if err := r.until(t, func() bool { return r.leg.in.key != key }, &data); err != nil {
+		if err := r.until(t, func() bool { return r.leg.in.material != keys }, &data); err != nil {
 			t.Fatalf("%s: %v", command, err)
 		}
 		if r.leg.Owes() != owed || len(data) != 0 {

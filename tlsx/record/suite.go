@@ -28,13 +28,15 @@ const (
 
 // suite is what differs between the cipher suites. The key exchange and the certificate type do not matter any more.
 type suite struct {
-	id       uint16
-	version  uint16
-	cipher   Cipher
-	keyLen   int // bytes
-	explicit int // bytes of the nonce that travel in each record
-	hash     func() hash.Hash
-	aead     func(key []byte) (cipher.AEAD, error)
+	id      uint16
+	version uint16
+	cipher  Cipher
+	keyLen  int // bytes
+	// secretLen is the size in bytes of a traffic secret, that of the hash (TLS 1.3 only).
+	secretLen int
+	explicit  int // bytes of the nonce that travel in each record
+	hash      func() hash.Hash
+	aead      func(key []byte) (cipher.AEAD, error)
 	// limit is the number of records under one key after which we change it by a KeyUpdate (TLS 1.3 only). RFC 8446 5.5 gives
 	// 2^24.5 full records for AES-GCM and none for ChaCha20; 2^48 there keeps the sequence number from ever ending.
 	limit uint64
@@ -49,17 +51,17 @@ const (
 // the order is free.
 var suites = [...]suite{
 	{},
-	{0x1301, version13, AES128GCM, 16, 0, sha256.New, newGCM, limitGCM},                         // TLS_AES_128_GCM_SHA256
-	{0x1302, version13, AES256GCM, 32, 0, sha512.New384, newGCM, limitGCM},                      // TLS_AES_256_GCM_SHA384
-	{0x1303, version13, ChaCha20Poly1305, 32, 0, sha256.New, chacha20poly1305.New, limitChaCha}, // TLS_CHACHA20_POLY1305_SHA256
-	{0x009c, version12, AES128GCM, 16, 8, sha256.New, newGCM, 0},                                // RSA_WITH_AES_128_GCM_SHA256
-	{0x009d, version12, AES256GCM, 32, 8, sha512.New384, newGCM, 0},                             // RSA_WITH_AES_256_GCM_SHA384
-	{0xc02b, version12, AES128GCM, 16, 8, sha256.New, newGCM, 0},                                // ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
-	{0xc02c, version12, AES256GCM, 32, 8, sha512.New384, newGCM, 0},                             // ECDHE_ECDSA_WITH_AES_256_GCM_SHA384
-	{0xc02f, version12, AES128GCM, 16, 8, sha256.New, newGCM, 0},                                // ECDHE_RSA_WITH_AES_128_GCM_SHA256
-	{0xc030, version12, AES256GCM, 32, 8, sha512.New384, newGCM, 0},                             // ECDHE_RSA_WITH_AES_256_GCM_SHA384
-	{0xcca8, version12, ChaCha20Poly1305, 32, 0, sha256.New, chacha20poly1305.New, 0},           // ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256
-	{0xcca9, version12, ChaCha20Poly1305, 32, 0, sha256.New, chacha20poly1305.New, 0},           // ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256
+	{0x1301, version13, AES128GCM, 16, 32, 0, sha256.New, newGCM, limitGCM},                         // TLS_AES_128_GCM_SHA256
+	{0x1302, version13, AES256GCM, 32, 48, 0, sha512.New384, newGCM, limitGCM},                      // TLS_AES_256_GCM_SHA384
+	{0x1303, version13, ChaCha20Poly1305, 32, 32, 0, sha256.New, chacha20poly1305.New, limitChaCha}, // TLS_CHACHA20_POLY1305_SHA256
+	{0x009c, version12, AES128GCM, 16, 0, 8, sha256.New, newGCM, 0},                                 // RSA_WITH_AES_128_GCM_SHA256
+	{0x009d, version12, AES256GCM, 32, 0, 8, sha512.New384, newGCM, 0},                              // RSA_WITH_AES_256_GCM_SHA384
+	{0xc02b, version12, AES128GCM, 16, 0, 8, sha256.New, newGCM, 0},                                 // ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+	{0xc02c, version12, AES256GCM, 32, 0, 8, sha512.New384, newGCM, 0},                              // ECDHE_ECDSA_WITH_AES_256_GCM_SHA384
+	{0xc02f, version12, AES128GCM, 16, 0, 8, sha256.New, newGCM, 0},                                 // ECDHE_RSA_WITH_AES_128_GCM_SHA256
+	{0xc030, version12, AES256GCM, 32, 0, 8, sha512.New384, newGCM, 0},                              // ECDHE_RSA_WITH_AES_256_GCM_SHA384
+	{0xcca8, version12, ChaCha20Poly1305, 32, 0, 0, sha256.New, chacha20poly1305.New, 0},            // ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256
+	{0xcca9, version12, ChaCha20Poly1305, 32, 0, 0, sha256.New, chacha20poly1305.New, 0},            // ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256
 }
 
 // Supports reports whether a connection of this version and suite (numbers as in crypto/tls) can be taken over. CBC and
