@@ -112,7 +112,8 @@ func (b *Bridge) SetTimes(idle, halfClosed time.Duration) {
 	b.o.Idle, b.o.HalfClosed = idle, halfClosed
 }
 
-// Join starts a session. The bridge owns both descriptors from now on: on an error it has closed them.
+// Join starts a session. The loop may watch the legs already. The bridge owns both descriptors from now on: on an error it has
+// closed them.
 func (b *Bridge) Join(j Join) (ID, error) {
 	id, err := b.join(j)
 	if err != nil {

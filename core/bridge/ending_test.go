@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"mailsplice/core/engine"
 )
 
@@ -299,23 +301,31 @@ func TestStaleToken(t *testing.T) {
 
 func TestJoinErrors(t *testing.T) {
 	clogged := func(r *rig) *peer { p := r.unix(); p.clog(r.t); return p }
+	blind := func(r *rig) *peer { // its number stands for /dev/null, which epoll refuses; the peer sees the end
+		p := r.unix()
+		null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		defer unix.Close(null)
+		if err := unix.Dup3(null, p.near, unix.O_CLOEXEC); err != nil {
+			r.t.Fatal(err)
+		}
+		return p
+	}
 	cases := map[string]struct {
 		backend func(*rig) *peer
 		tail    int
-		watch   bool
 	}{
-		"tail too long":            {(*rig).unix, MaxTailBytes + 1, true},
-		"no memory for a tail":     {clogged, 2048, true},
-		"legs that nobody watches": {(*rig).unix, 1, false},
+		"tail too long":                {(*rig).unix, MaxTailBytes + 1},
+		"no memory for a tail":         {clogged, 2048},
+		"a leg that cannot be watched": {blind, 1},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, rigOptions{stashBytes: 1024})
 			cl, ba := r.unix(), c.backend(r)
 			r.on(0, func(b *Bridge) {
-				if c.watch {
-					watchAll(b.loop, cl.near, ba.near)
-				}
 				if id, err := b.Join(Join{Client: cl.leg(), Backend: ba.leg(), ToBackend: make([]byte, c.tail)}); err == nil {
 					t.Errorf("join: got %#x, want an error", id)
 				}

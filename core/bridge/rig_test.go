@@ -462,7 +462,7 @@ func (r *rig) joinAs(loop int, client, backend *peer, cl, bl Leg, j Join) *peers
 	j.Client, j.Backend, j.Tag = cl, bl, s.tag
 	var err error
 	r.on(loop, func(b *Bridge) {
-		watchAll(b.loop, client.near, backend.near)
+		watchAll(b.loop, client.near)
 		if s.id, err = b.Join(j); err == nil {
 			r.checkLanes(b, s)
 		}
