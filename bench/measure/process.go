@@ -17,7 +17,7 @@ const ticksPerSecond = 100
 type Usage struct {
 	RSSBytes int64 // resident, shared pages included
 	PSSBytes int64 // resident, shared pages divided among their users
-	Files    int   // open descriptors
+	Files    int   // open descriptors but for epolls, some of which mailsplice keeps for the next logins
 	Threads  int
 }
 
@@ -53,7 +53,11 @@ func process(pid int) (u Usage, err error) {
 	if err != nil {
 		return Usage{}, err
 	}
-	u.Files = len(files)
+	for _, f := range files {
+		if what, _ := os.Readlink(filepath.Join(dir, "fd", f.Name())); what != "anon_inode:[eventpoll]" {
+			u.Files++
+		}
+	}
 	if u.RSSBytes, err = kilobytes(status, "VmRSS:"); err != nil {
 		return u, err
 	}

@@ -395,7 +395,7 @@ func keyUpdateIsAnswered(t *testing.T, r *rig) {
 	text := randomText(int(min(bulkBytes(8<<20), 8<<20))) // more than the sockets take
 	sent := make(chan struct{})
 	go func() { defer close(sent); b.below.Write(b.seal(text)) }() // ends when c reads
-	r.eventually("stash for the client", func() (there bool) { // not one of a record that is not whole
+	r.eventually("stash for the client", func() (there bool) {     // not one of a record that is not whole
 		r.on(0, func(bridge *Bridge) { x, _ := bridge.find(s.id); there = x.legs[client].stash != 0 })
 		return there
 	})

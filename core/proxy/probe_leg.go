@@ -69,24 +69,23 @@ func (v *visit) forwarding() string {
 // connect dials and sends the PROXY header. done gives the connection back.
 func (v *visit) connect(ctx context.Context) (done func(), err error) {
 	v.deadline = time.Now().Add(v.p.cfg.Server.BackendTimeout)
-	ctx, cancel := context.WithDeadline(ctx, v.deadline)
+	dialing, cancel := context.WithDeadline(ctx, v.deadline)
+	defer cancel()
 	to := dial.Target{Destination: v.t.d.Name, Hosts: v.t.d.Hosts[v.t.host : v.t.host+1], Port: v.t.e.Port}
 	if len(v.t.d.SourceIPs) > 0 {
 		to.Sources = dial.NewSources(v.t.d.SourceIPs)
 	}
-	park, reached, err := dial.Dial(ctx, v.p.dialer, v.p.engine.Loops()[0], to)
+	park, reached, err := dial.Dial(dialing, v.p.dialer, v.p.engine.Loops()[0], to)
 	if err != nil {
-		cancel()
 		return nil, err
 	}
 	park.SetDeadline(v.deadline)
-	stop := context.AfterFunc(ctx, park.Interrupt)
+	stop := context.AfterFunc(ctx, park.Interrupt) // not of dialing, which would interrupt at the deadline
 	v.talk = &talk{clear: park, name: v.p.name, host: cmp.Or(v.t.d.TLSServerName, to.Hosts[0]), peer: reached.Addr, own: localAddr(park)}
 	done = func() {
 		stop()
 		v.talk.close()
 		park.Close()
-		cancel()
 	}
 	if v.t.e.Forwarding != config.ForwardProxy {
 		return done, nil
