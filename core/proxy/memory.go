@@ -34,10 +34,9 @@ func LimitMemory() {
 //lint:ignore U1000 it only has to be there
 var ballast []byte
 
-// maxBallast adds twice of it to the size at which a small heap is collected. 20 MB cost 3 % of a login's CPU less than 10 MB,
-// 40 MB nothing more: garbage falls out of the CPU's caches before its memory is used again. What a storm of logins has touched
-// goes back when it is over (quiet.go).
-const maxBallast = 20 << 20
+// maxBallast adds twice of it to the size at which a small heap is collected. With 20 MB a login takes 3 % less CPU, but what a
+// storm leaves behind for its sessions (cached look-ups) lies scattered over more pages: 100 bytes a session.
+const maxBallast = 10 << 20
 
 // ballastBytes is a sixteenth of a known limit at most, since the limit counts the ballast, too.
 func ballastBytes(limit int64) int64 {
