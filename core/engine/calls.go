@@ -1,8 +1,6 @@
 package engine
 
 import (
-	"encoding/binary"
-	"net/netip"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -56,37 +54,6 @@ func pollOnce(fd int, events int16) (int, error) {
 // Shut is shutdown(2).
 func Shut(fd, how int) error {
 	return failure(unix.RawSyscall(unix.SYS_SHUTDOWN, uintptr(fd), uintptr(how), 0))
-}
-
-// accept is accept4(2) for a listening socket of the internet families. x/sys/unix asks the newcomer for more.
-func accept(ln int) (fd int, client netip.AddrPort, err error) {
-	var sa unix.RawSockaddrAny
-	size := uint32(unix.SizeofSockaddrAny)
-	n, _, errno := unix.RawSyscall6(unix.SYS_ACCEPT4, uintptr(ln), uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&size)), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
-	if errno != 0 {
-		return -1, netip.AddrPort{}, errno
-	}
-	return int(n), rawAddrPort(&sa), nil
-}
-
-// rawAddrPort converts a socket address; IPv4-mapped IPv6 becomes IPv4 (SPEC 2.3). Other families give the zero value.
-func rawAddrPort(sa *unix.RawSockaddrAny) netip.AddrPort {
-	switch sa.Addr.Family {
-	case unix.AF_INET:
-		v4 := (*unix.RawSockaddrInet4)(unsafe.Pointer(sa))
-		return netip.AddrPortFrom(netip.AddrFrom4(v4.Addr), ntohs(v4.Port))
-	case unix.AF_INET6:
-		v6 := (*unix.RawSockaddrInet6)(unsafe.Pointer(sa))
-		return netip.AddrPortFrom(netip.AddrFrom16(v6.Addr).Unmap(), ntohs(v6.Port))
-	}
-	return netip.AddrPort{}
-}
-
-// ntohs reads a port, which the kernel keeps in the network's order.
-func ntohs(port uint16) uint16 {
-	var b [2]byte
-	binary.NativeEndian.PutUint16(b[:], port)
-	return binary.BigEndian.Uint16(b[:])
 }
 
 // closeFD is close(2).

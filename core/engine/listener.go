@@ -236,7 +236,7 @@ func (a *acceptor) Ready(t Token, _ Ready) {
 
 // one accepts one connection and places it.
 func (a *acceptor) one(ln *Listener) error {
-	fd, client, err := accept(ln.fd)
+	fd, sa, err := syscall.Accept4(ln.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC) // x/sys/unix asks the socket twice
 	if err != nil {
 		return err
 	}
@@ -250,7 +250,7 @@ func (a *acceptor) one(ln *Listener) error {
 	}
 	e.fds.opened(1)
 	e.fds.pending.Add(1)
-	c := Accepted{FD: fd, Client: client, Local: ln.addr}
+	c := Accepted{FD: fd, Client: addrPort(sa), Local: ln.addr}
 	if ln.addr.Addr().IsUnspecified() {
 		if local, err := syscall.Getsockname(fd); err == nil {
 			c.Local = addrPort(local)

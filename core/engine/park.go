@@ -13,10 +13,9 @@ import (
 // ErrInterrupted is returned by a Park's calls after somebody called Interrupt.
 var ErrInterrupted = errors.New("interrupted")
 
-// Park is a socket in the hands of one goroutine: how a login talks to a backend in blocking
-// style. The Park owns the descriptor until Close or Detach. Read, Write, the waits, Close and Detach belong to that
-// goroutine, and after Keep or Pair to two, of which one only reads and the other only writes; Interrupt may be called by anybody
-// at any time.
+// Park is a socket in the hands of one goroutine: how a login talks to a backend in blocking style. The Park owns the
+// descriptor until Close or Detach. Read, Write, the waits, Close and Detach belong to that goroutine, and after Keep or Pair
+// to two, of which one only reads and the other only writes; Interrupt may be called by anybody at any time.
 type Park struct {
 	loop *Loop
 	key  uint32
