@@ -6,7 +6,7 @@ import (
 )
 
 const (
-	// keyringSlots is how many legs' expanded keys a loop keeps, 2.7 KB each (record.Keys). Legs beyond it share slots: they
+	// keyringSlots is how many legs' expanded keys a loop keeps, 1.4 to 2.7 KB each (record.Keys). Legs beyond it share slots: they
 	// expand their keys anew when they take turns, and never fail. Measured: that is an eighth of a NOOP's CPU
 	// (docs/benchmarks.md).
 	keyringSlots = 2048

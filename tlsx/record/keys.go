@@ -5,18 +5,23 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+
+	"mailsplice/tlsx/gcm"
 )
 
 // Keys is the expanded form of a leg's two keys. The zero value is ready; Open and Seal fill it when they need it. It
 // belongs to the goroutine that drives the leg. It is worth keeping while the leg is busy (expanding an AES key takes about
-// half a microsecond and two allocations) and worth dropping when it is quiet.
+// half a microsecond and one or two allocations) and worth dropping when it is quiet.
 type Keys struct {
 	in, out expanded
 }
 
-// Drop zeroes what can be zeroed and lets go of the rest. The key schedules inside the AEADs are left to the collector, which
-// is as far as the standard library lets us go. Keys may be used again.
-func (k *Keys) Drop() { *k = Keys{} }
+// Drop zeroes what can be zeroed and lets go of the rest: the key schedules inside AEADs of the standard library are left to the
+// collector, which is as far as that lets us go. Keys may be used again.
+func (k *Keys) Drop() {
+	k.in.drop()
+	k.out.drop()
+}
 
 // Format prints nothing of the keys, whatever the verb.
 func (k Keys) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "keys") }
@@ -30,6 +35,11 @@ type expanded struct {
 	iv       [nonceSize]byte // zero where the record carries its part
 	nonce    [nonceSize]byte
 	extra    [13]byte // additional data of TLS 1.2: sequence number, type, version, length
+}
+
+func (x *expanded) drop() {
+	gcm.Wipe(x.aead)
+	*x = expanded{}
 }
 
 // ready makes x hold the key of h. Comparing what they come from is what makes it impossible to seal with those of another leg or of
@@ -48,6 +58,7 @@ func (x *expanded) ready(h *Half) error {
 	if err != nil {
 		return err
 	}
+	gcm.Wipe(x.aead)
 	x.aead, x.material, x.suite, x.iv = aead, h.material, h.suite, [nonceSize]byte{}
 	copy(x.iv[:], h.iv())
 	return nil

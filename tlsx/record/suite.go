@@ -1,7 +1,6 @@
 package record
 
 import (
-	"crypto/aes"
 	"crypto/cipher"
 	"crypto/sha256"
 	"crypto/sha512"
@@ -9,6 +8,8 @@ import (
 	"hash"
 
 	"golang.org/x/crypto/chacha20poly1305"
+
+	"mailsplice/tlsx/gcm"
 )
 
 // TLS version numbers, as crypto/tls has them.
@@ -51,15 +52,15 @@ const (
 // the order is free.
 var suites = [...]suite{
 	{},
-	{0x1301, version13, AES128GCM, 16, 32, 0, sha256.New, newGCM, limitGCM},                         // TLS_AES_128_GCM_SHA256
-	{0x1302, version13, AES256GCM, 32, 48, 0, sha512.New384, newGCM, limitGCM},                      // TLS_AES_256_GCM_SHA384
+	{0x1301, version13, AES128GCM, 16, 32, 0, sha256.New, gcm.New, limitGCM},                        // TLS_AES_128_GCM_SHA256
+	{0x1302, version13, AES256GCM, 32, 48, 0, sha512.New384, gcm.New, limitGCM},                     // TLS_AES_256_GCM_SHA384
 	{0x1303, version13, ChaCha20Poly1305, 32, 32, 0, sha256.New, chacha20poly1305.New, limitChaCha}, // TLS_CHACHA20_POLY1305_SHA256
-	{0x009c, version12, AES128GCM, 16, 0, 8, sha256.New, newGCM, 0},                                 // RSA_WITH_AES_128_GCM_SHA256
-	{0x009d, version12, AES256GCM, 32, 0, 8, sha512.New384, newGCM, 0},                              // RSA_WITH_AES_256_GCM_SHA384
-	{0xc02b, version12, AES128GCM, 16, 0, 8, sha256.New, newGCM, 0},                                 // ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
-	{0xc02c, version12, AES256GCM, 32, 0, 8, sha512.New384, newGCM, 0},                              // ECDHE_ECDSA_WITH_AES_256_GCM_SHA384
-	{0xc02f, version12, AES128GCM, 16, 0, 8, sha256.New, newGCM, 0},                                 // ECDHE_RSA_WITH_AES_128_GCM_SHA256
-	{0xc030, version12, AES256GCM, 32, 0, 8, sha512.New384, newGCM, 0},                              // ECDHE_RSA_WITH_AES_256_GCM_SHA384
+	{0x009c, version12, AES128GCM, 16, 0, 8, sha256.New, gcm.New, 0},                                // RSA_WITH_AES_128_GCM_SHA256
+	{0x009d, version12, AES256GCM, 32, 0, 8, sha512.New384, gcm.New, 0},                             // RSA_WITH_AES_256_GCM_SHA384
+	{0xc02b, version12, AES128GCM, 16, 0, 8, sha256.New, gcm.New, 0},                                // ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+	{0xc02c, version12, AES256GCM, 32, 0, 8, sha512.New384, gcm.New, 0},                             // ECDHE_ECDSA_WITH_AES_256_GCM_SHA384
+	{0xc02f, version12, AES128GCM, 16, 0, 8, sha256.New, gcm.New, 0},                                // ECDHE_RSA_WITH_AES_128_GCM_SHA256
+	{0xc030, version12, AES256GCM, 32, 0, 8, sha512.New384, gcm.New, 0},                             // ECDHE_RSA_WITH_AES_256_GCM_SHA384
 	{0xcca8, version12, ChaCha20Poly1305, 32, 0, 0, sha256.New, chacha20poly1305.New, 0},            // ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256
 	{0xcca9, version12, ChaCha20Poly1305, 32, 0, 0, sha256.New, chacha20poly1305.New, 0},            // ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256
 }
@@ -78,12 +79,4 @@ func suiteIndex(version, id uint16) (uint8, error) {
 		}
 	}
 	return 0, fmt.Errorf("taking over suite 0x%04x of TLS version 0x%04x: not one that we can", id, version)
-}
-
-func newGCM(key []byte) (cipher.AEAD, error) {
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return nil, fmt.Errorf("expanding an AES key: %w", err)
-	}
-	return cipher.NewGCM(block)
 }
