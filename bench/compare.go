@@ -164,7 +164,7 @@ func show(args []string, out, notes io.Writer) error {
 		if !*all {
 			r = r.Only(charted...)
 		}
-		fmt.Fprintf(out, "\n    go run ./%s\n\n", strings.Join(r.Command, " "))
+		fmt.Fprintf(out, "\n    go run ./%s\n\n%s\n\n", strings.Join(r.Command, " "), r.Machine)
 		if err := r.Table(out, subject); err != nil {
 			return err
 		}

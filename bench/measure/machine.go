@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -59,6 +60,27 @@ type Machine struct {
 	MemoryMB int64  `json:"memory_mb"`
 	Go       string `json:"go"`
 	Arch     string `json:"arch"`
+	// Congestion is TCP's congestion control, Linux's default being cubic. bbr paces what it sends by timers, also on the
+	// loopback device, and all of a run's processes pay for that.
+	Congestion string `json:"congestion_control,omitempty"`
+	// Instructions are those of the processor that ciphers are made of, among cipherFlags.
+	Instructions []string `json:"instructions,omitempty"`
+}
+
+// cipherFlags are names of /proc/cpuinfo.
+var cipherFlags = []string{"aes", "avx2", "avx512f", "vaes", "vpclmulqdq", "sha_ni"}
+
+// String is one line.
+func (m Machine) String() string {
+	cpu := fmt.Sprintf("%d x %s", m.CPUs, m.CPU)
+	if len(m.Instructions) > 0 { // results of before have none
+		cpu += " (" + strings.Join(m.Instructions, " ") + ")"
+	}
+	parts := []string{cpu, "Linux " + m.Kernel, m.Go}
+	if m.Congestion != "" {
+		parts = append(parts, "TCP "+m.Congestion)
+	}
+	return strings.Join(parts, ", ")
 }
 
 // ReadMachine describes this machine; what it does not tell stays empty.
@@ -68,7 +90,12 @@ func ReadMachine() Machine {
 		m.Kernel = strings.TrimSpace(string(text))
 	}
 	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
-		m.CPU = modelName(string(text))
+		m.CPU = cpuinfo(string(text), "model name")
+		flags := strings.Fields(cpuinfo(string(text), "flags"))
+		m.Instructions = slices.DeleteFunc(slices.Clone(cipherFlags), func(f string) bool { return !slices.Contains(flags, f) })
+	}
+	if text, err := os.ReadFile("/proc/sys/net/ipv4/tcp_congestion_control"); err == nil {
+		m.Congestion = strings.TrimSpace(string(text))
 	}
 	if text, err := os.ReadFile("/proc/meminfo"); err == nil {
 		total, _ := kilobytes(string(text), "MemTotal:")
@@ -77,9 +104,10 @@ func ReadMachine() Machine {
 	return m
 }
 
-func modelName(cpuinfo string) string {
-	for line := range strings.Lines(cpuinfo) {
-		if key, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(key) == "model name" {
+// cpuinfo is the first value of a key in /proc/cpuinfo.
+func cpuinfo(text, want string) string {
+	for line := range strings.Lines(text) {
+		if key, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(key) == want {
 			return strings.TrimSpace(value)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -131,11 +132,11 @@ func TestSockstat(t *testing.T) {
 	}
 }
 
-func TestModelName(t *testing.T) {
-	if got, want := modelName("processor\t: 0\nmodel name\t: Some CPU: 3 GHz\nmodel name\t: other\n"), "Some CPU: 3 GHz"; got != want {
+func TestCPUInfo(t *testing.T) {
+	if got, want := cpuinfo("processor\t: 0\nmodel name\t: Some CPU: 3 GHz\nmodel name\t: other\n", "model name"), "Some CPU: 3 GHz"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if got := modelName("processor\t: 0\n"); got != "" {
+	if got := cpuinfo("processor\t: 0\n", "model name"); got != "" {
 		t.Errorf("without a name: got %q", got)
 	}
 }
@@ -176,7 +177,7 @@ func TestThisProcess(t *testing.T) {
 	if k, err := ReadKernel(); err != nil || k.SlabBytes < 1<<20 {
 		t.Errorf("kernel: got %+v, %v", k, err)
 	}
-	if m := ReadMachine(); m.Kernel == "" || m.CPUs < 1 || m.MemoryMB < 1 {
+	if m := ReadMachine(); m.Kernel == "" || m.CPUs < 1 || m.MemoryMB < 1 || m.Congestion == "" || !strings.Contains(m.String(), m.Kernel) {
 		t.Errorf("machine: got %+v", m)
 	}
 }
