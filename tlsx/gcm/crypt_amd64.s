@@ -35,7 +35,7 @@ GLOBL step<>(SB), RODATA|NOPTR, $16
 //	Z0-Z3 four blocks each    Z4, Z5, Z6 products: low, middle, high    Z7-Z9 scratch of the hash    X10 the hash
 //	Z11 reverse    Z12 counters, bytes turned round    Z13 step    Z14 polynomial    Z15 round key
 //
-// Only Z0 to Z15, so that VZEROALL leaves nothing behind that a change of threads would have to save.
+// Only Z0 to Z15: VZEROALL returns them to the state that a change of threads need not save.
 
 // COUNTERS makes sixteen counter blocks.
 #define COUNTERS \

@@ -1,5 +1,5 @@
 // Package gcm is AES-GCM (NIST SP 800-38D) for TLS records: nonces of 12 bytes, tags of 16, keys of 16 or 32 bytes. On
-// processors that have the vector instructions for it (AVX-512 with VAES and VPCLMULQDQ: Intel since Ice Lake, AMD since Zen 4)
+// processors that have the vector instructions for it (AVX-512 with VAES and VPCLMULQDQ: Intel's for servers since Ice Lake, AMD's since Zen 4)
 // four blocks are worked on by one instruction, which crypto/cipher does not do as of Go 1.26; everywhere else this package is
 // crypto/cipher.
 //
@@ -19,8 +19,8 @@
 //     crypto/cipher does the work.
 //   - Tests and a fuzz target compare it with crypto/cipher for all lengths, and let every access end at a page that cannot be
 //     read or written.
-//   - Registers are zeroed before the assembly returns. Wipe zeroes a key, which crypto/cipher cannot.
-//   - Operators switch it off by GODEBUG=cpu.avx512vaes=off, builders by the tag purego. In FIPS 140 mode (crypto/fips140) it is off.
+//   - Vector registers are zeroed before crypt and multiply return. Wipe zeroes a key, which crypto/cipher cannot.
+//   - Operators switch it off by GODEBUG=cpu.avx512f=off, builders by the tag purego. In FIPS 140 mode (crypto/fips140) it is off.
 //
 // # Arithmetic
 //

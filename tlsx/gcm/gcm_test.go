@@ -91,25 +91,42 @@ func unhex(t *testing.T, s string) []byte {
 	return p
 }
 
-// TestSameAsStandard seals and opens all lengths up to what reaches every branch several times, and some long ones, with
-// additional data of 0 to 40 bytes.
+// TestSameAsStandard seals and opens lengths that reach every branch several times, each with additional data of 0 to 40 bytes,
+// in place and apart, under the nonce whose bits are all set.
 func TestSameAsStandard(t *testing.T) {
-	lengths := []int{4095, 4096, 4097, 16384, 16385, 16384 + 256, 1 << 20}
-	for n := range 1100 {
+	lengths := []int{511, 512, 513, 527, 768, 1279, 1280, 1281, 4096, 4097, 16384, 16385, 16384 + 256}
+	for n := range 340 {
 		lengths = append(lengths, n)
 	}
+	nonce := bytes.Repeat([]byte{0xff}, nonceSize)
 	for _, size := range []int{16, 32} {
 		key := text(size, 1)
 		standard, own := mustNew(t, kinds()[0], key), mustNew(t, kind{"New", New}, key)
 		for _, n := range lengths {
-			plain, nonce, extra := text(n, uint64(n)), text(12, uint64(n+1)), text(n%41, uint64(n+2))
-			want := standard.Seal(nil, nonce, plain, extra)
-			if got := own.Seal(nil, nonce, plain, extra); !bytes.Equal(got, want) {
-				t.Fatalf("key of %d bytes, %d bytes and %d more: sealed as %x, want %x", size, n, len(extra), got, want)
+			for more := range 41 {
+				same(t, standard, own, nonce, text(n, uint64(n)), text(more, uint64(more)))
 			}
-			if got, err := own.Open(nil, nonce, want, extra); err != nil || !bytes.Equal(got, plain) {
-				t.Fatalf("key of %d bytes, %d bytes and %d more: opened as %x and %v, want %x", size, n, len(extra), got, err, plain)
-			}
+		}
+		same(t, standard, own, nonce, text(1<<20, 1), text(1000, 2))
+	}
+}
+
+func same(t *testing.T, standard, own cipher.AEAD, nonce, plain, extra []byte) {
+	t.Helper()
+	want := standard.Seal(nil, nonce, plain, extra)
+	inPlace := append(make([]byte, 0, len(want)), plain...)
+	for how, dst := range map[string][]byte{"apart": nil, "in place": inPlace} {
+		if got := own.Seal(dst[:0], nonce, append(dst, plain[len(dst):]...), extra); !bytes.Equal(got, want) {
+			t.Fatalf("%d bytes and %d more, %s: sealed as %x, want %x", len(plain), len(extra), how, got, want)
+		}
+	}
+	for how, dst := range map[string][]byte{"apart": nil, "in place": inPlace[:len(want)]} {
+		sealed := want
+		if dst != nil {
+			sealed = dst
+		}
+		if got, err := own.Open(dst[:0], nonce, sealed, extra); err != nil || !bytes.Equal(got, plain) {
+			t.Fatalf("%d bytes and %d more, %s: opened as %x and %v, want %x", len(plain), len(extra), how, got, err, plain)
 		}
 	}
 }
@@ -169,17 +186,28 @@ func TestMisuse(t *testing.T) {
 			t.Errorf("took a key of %d bytes", size)
 		}
 	}
-	room := make([]byte, 100)
+	room, nonce := make([]byte, 100), text(nonceSize, 1)
 	for _, k := range kinds() {
 		a := mustNew(t, k, text(16, 1))
+		seal := func(out int, plain, extra []byte) func() {
+			return func() { a.Seal(room[out:out], nonce, plain, extra) }
+		}
+		open := func(out int, sealed, extra []byte) func() {
+			return func() { _, _ = a.Open(room[out:out], nonce, sealed, extra) }
+		}
 		for name, misuse := range map[string]func(){
-			"a short nonce":                  func() { a.Seal(nil, room[:11], nil, nil) },
-			"a long nonce":                   func() { a.Seal(nil, room[:13], nil, nil) },
-			"sealing a byte further":         func() { a.Seal(room[1:1], room[80:92], room[:32], nil) },
-			"opening a byte before":          func() { _, _ = a.Open(room[:0], room[80:92], room[1:33], nil) },
-			"writing over what is hashed":    func() { a.Seal(room[:0], room[80:92], room[40:60], room[10:15]) },
-			"opening over what is hashed":    func() { _, _ = a.Open(room[:0], room[80:92], room[40:72], room[10:15]) },
-			"sealing over the next in front": func() { a.Seal(room[:0], room[80:92], room[20:52], nil) },
+			"a short nonce":                      func() { a.Seal(nil, nonce[:11], nil, nil) },
+			"a long nonce":                       func() { a.Seal(nil, room[:13], nil, nil) },
+			"a long nonce for too little":        func() { _, _ = a.Open(nil, room[:13], nil, nil) },
+			"sealing a byte further":             seal(1, room[:32], nil),
+			"opening a byte before":              open(0, room[1:33], nil),
+			"sealing over the next in front":     seal(0, room[20:52], nil),
+			"the tag over what is sealed":        seal(0, room[30:46], nil),
+			"opening over the tag":               open(40, room[20:60], nil),
+			"sealing over what is hashed":        seal(0, room[40:60], room[10:15]),
+			"opening over what is hashed":        open(0, room[40:72], room[10:15]),
+			"the tag over what is hashed":        seal(0, nil, room[10:15]),
+			"sealing where what is hashed began": seal(0, room[40:60], room[:5]),
 		} {
 			if !panics(misuse) {
 				t.Errorf("%s: %s was not noticed", k.name, name)
@@ -194,7 +222,7 @@ func panics(f func()) (panicked bool) {
 	return false
 }
 
-// TestAllocations: none for sealing and opening, one for a key of our own.
+// TestAllocations: none for sealing and opening.
 func TestAllocations(t *testing.T) {
 	for _, k := range kinds() {
 		a, nonce, extra, room := mustNew(t, k, text(16, 1)), text(12, 2), text(5, 3), make([]byte, 1000, 1016)

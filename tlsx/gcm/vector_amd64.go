@@ -26,17 +26,18 @@ type vector struct {
 
 // vectorUsable tells that the processor has the instructions, that nobody has switched them off, and that they do what
 // crypto/cipher does.
-var vectorUsable = sync.OnceValue(func() bool { return vectorPresent() && !fips140.Enabled() && vectorAgrees() })
+var vectorUsable = sync.OnceValue(func() bool { return vectorPresent() && !fips140.Enabled() && agrees(newVector) })
 
 // vectorPresent reports the processor and the kernel, which has to save such registers. GODEBUG can take from it.
 func vectorPresent() bool {
 	x := &cpu.X86
-	return x.HasAVX512F && x.HasAVX512BW && x.HasAVX512DQ && x.HasAVX512VL && x.HasAVX512VAES && x.HasAVX512VPCLMULQDQ && x.HasBMI2
+	return x.HasAES && x.HasAVX && x.HasAVX2 && x.HasBMI2 &&
+		x.HasAVX512F && x.HasAVX512BW && x.HasAVX512DQ && x.HasAVX512VL && x.HasAVX512VAES && x.HasAVX512VPCLMULQDQ
 }
 
-// vectorAgrees seals the same with both, in lengths that reach every branch of crypt.
-func vectorAgrees() bool {
-	text := make([]byte, 1000)
+// agrees tells whether what makes AEADs does what crypto/cipher does, in lengths that reach every branch of crypt.
+func agrees(make func(key []byte) cipher.AEAD) bool {
+	var text [1000]byte
 	for i := range text {
 		text[i] = byte(i * i >> 3)
 	}
@@ -46,7 +47,7 @@ func vectorAgrees() bool {
 		if err != nil {
 			return false
 		}
-		own := newVector(key)
+		own := make(key)
 		for _, n := range []int{0, 1, 64, 255, 256, 600, 1000} {
 			want := standard.Seal(nil, nonce, text[:n], text[:n/20])
 			got, err := own.Open(nil, nonce, want, text[:n/20])
@@ -88,8 +89,8 @@ func (v *vector) expand(key []byte) {
 		}
 		words[i] = words[i-n] ^ w
 	}
-	for i, w := range words {
-		binary.LittleEndian.PutUint32(v.keys[i/4][i%4*4:], w)
+	for i := range words { // by index: ranging over values would leave a copy of the array on the stack
+		binary.LittleEndian.PutUint32(v.keys[i/4][i%4*4:], words[i])
 	}
 	clear(words[:])
 }
@@ -133,24 +134,30 @@ func (v *vector) Overhead() int { return tagSize }
 
 // Seal is that of cipher.AEAD.
 func (v *vector) Seal(dst, nonce, plain, extra []byte) []byte {
+	v.check(nonce, plain)
 	n := len(plain)
 	dst, out := grow(dst, n+tagSize)
+	refuseOverlap(out, plain, extra)
 	var tag block
-	v.crypt(out[:n], nonce, plain, extra, sealing, &tag)
+	v.crypt(out, nonce, plain, extra, sealing, &tag)
 	copy(out[n:], tag[:])
 	return dst
 }
 
 // Open is that of cipher.AEAD. When it fails, what it would have written is zero.
 func (v *vector) Open(dst, nonce, sealed, extra []byte) ([]byte, error) {
+	v.check(nonce, sealed)
 	n := len(sealed) - tagSize
 	if n < 0 {
 		return nil, errTag
 	}
 	dst, out := grow(dst, n)
+	refuseOverlap(out, sealed, extra)
 	var tag block
 	v.crypt(out, nonce, sealed[:n], extra, opening, &tag)
-	if subtle.ConstantTimeCompare(tag[:], sealed[n:]) != 1 {
+	equal := subtle.ConstantTimeCompare(tag[:], sealed[n:])
+	clear(tag[:]) // of a forgery it is what would have been right
+	if equal != 1 {
 		clear(out)
 		return nil, errTag
 	}
@@ -163,16 +170,20 @@ const (
 	opening = 1
 )
 
-// crypt checks what it is given and calls the assembly.
-func (v *vector) crypt(out, nonce, in, extra []byte, direction int, tag *block) {
+// check ends what would be misuse of the key.
+func (v *vector) check(nonce, in []byte) {
 	switch {
+	case v.rounds == 0:
+		panic("bug: a key that was wiped")
 	case len(nonce) != nonceSize:
 		panic("bug: a nonce that is not 12 bytes long")
 	case uint64(len(in)) > maxBytes:
 		panic("bug: more than one nonce is good for")
-	case overlaps(out, in) || overlaps(out, extra):
-		panic("bug: output and input overlap")
 	}
+}
+
+// crypt calls the assembly, which writes as many bytes to out as in has.
+func (v *vector) crypt(out, nonce, in, extra []byte, direction int, tag *block) {
 	j0 := block{blockSize - 1: 1}
 	copy(j0[:], nonce)
 	crypt(v, &j0, first(extra), len(extra), first(out), first(in), len(in), direction, tag)

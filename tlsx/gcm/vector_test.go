@@ -4,7 +4,9 @@ package gcm
 
 import (
 	"bytes"
+	"crypto/cipher"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -35,11 +37,70 @@ func TestVectorIsUsed(t *testing.T) {
 	if !used {
 		return
 	}
+	key := text(16, 1)
+	if got := testing.AllocsPerRun(10, func() { mustNew(t, kind{"New", New}, key) }); got > 1 {
+		t.Errorf("a key takes %v allocations, want 1", got)
+	}
 	if *v == (vector{}) {
 		t.Fatal("there is no key")
 	}
 	if Wipe(a); *v != (vector{}) {
 		t.Errorf("left %v behind", *v)
+	}
+	if !panics(func() { a.Seal(nil, make([]byte, nonceSize), nil, nil) }) {
+		t.Error("sealed with a key that was wiped")
+	}
+}
+
+// off is an AEAD that differs from another's in a bit of what it opens or seals.
+type off struct {
+	cipher.AEAD
+	opened, sealed byte
+}
+
+func (o off) Seal(dst, nonce, plain, extra []byte) []byte {
+	p := o.AEAD.Seal(dst, nonce, plain, extra)
+	p[len(p)-1] ^= o.sealed
+	return p
+}
+
+func (o off) Open(dst, nonce, sealed, extra []byte) ([]byte, error) {
+	p, err := o.AEAD.Open(dst, nonce, sealed, extra)
+	if len(p) > 0 {
+		p[len(p)-1] ^= o.opened
+	}
+	return p, err
+}
+
+// TestAgrees: what does not do what crypto/cipher does is not used.
+func TestAgrees(t *testing.T) {
+	for _, c := range []struct {
+		name           string
+		opened, sealed byte
+		want           bool
+	}{{"itself", 0, 0, true}, {"opens differently", 1, 0, false}, {"seals differently", 0, 0x80, false}} {
+		got := agrees(func(key []byte) cipher.AEAD { return off{mustNew(t, kinds()[0], key), c.opened, c.sealed} })
+		if got != c.want {
+			t.Errorf("%s: got %v, want %v", c.name, got, c.want)
+		}
+	}
+}
+
+// TestSwitchedOff: operators can, and FIPS 140 mode does.
+func TestSwitchedOff(t *testing.T) {
+	const asked = "MAILSPLICE_GCM_KIND"
+	if os.Getenv(asked) != "" {
+		if vectorUsable() {
+			t.Fatal("our own code is used")
+		}
+		return
+	}
+	for _, setting := range []string{"fips140=on", "cpu.avx512f=off"} {
+		c := exec.Command(os.Args[0], "-test.run=^TestSwitchedOff$")
+		c.Env = append(os.Environ(), asked+"=1", "GODEBUG="+setting)
+		if out, err := c.CombinedOutput(); err != nil {
+			t.Errorf("GODEBUG=%s: %v: %s", setting, err, out)
+		}
 	}
 }
 

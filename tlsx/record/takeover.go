@@ -19,6 +19,7 @@ func (h *Half) SkipSealed(flight []byte) (records int, err error) {
 	}
 	moved := *h
 	var x expanded
+	defer x.drop()
 	var scratch []byte
 	for len(flight) > 0 {
 		size, err := flightRecord(flight)
@@ -63,5 +64,7 @@ func (h *Half) ResealTicket(dst, messages []byte) ([]byte, error) {
 	if len(messages) == 0 || len(messages) > maxPlain || h.Version() != version13 {
 		return dst, fmt.Errorf("sealing a ticket again: found %d bytes of %v, allowed 1 to %d of TLS 1.3", len(messages), h, maxPlain)
 	}
-	return h.seal(new(expanded), dst, typeHandshake, messages)
+	var x expanded
+	defer x.drop()
+	return h.seal(&x, dst, typeHandshake, messages)
 }
