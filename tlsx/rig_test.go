@@ -221,7 +221,7 @@ func newServer(t testing.TB, change ...func(*ServerOptions)) *ServerConfig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := ServerOptions{Certificates: certs, Protocols: []string{"imap"}, PostQuantum: true, Tickets: NewTicketKeys(), Slots: NewSlots(2, 8)}
+	o := ServerOptions{Certificates: certs, Protocols: []string{"imap"}, PostQuantum: true, Tickets: NewTicketKeys(), Slots: NewSlots(SlotsOptions{Usual: 2, Waiting: 8})}
 	for _, f := range change {
 		f(&o)
 	}
@@ -235,7 +235,7 @@ func newServer(t testing.TB, change ...func(*ServerOptions)) *ServerConfig {
 // newClient is a destination's policy that trusts anything.
 func newClient(t testing.TB, change ...func(*ClientOptions)) *ClientConfig {
 	t.Helper()
-	o := ClientOptions{Destination: "new", ServerName: "mail.example.com", AllowInvalid: true, Slots: NewSlots(2, 8)}
+	o := ClientOptions{Destination: "new", ServerName: "mail.example.com", AllowInvalid: true, Slots: NewSlots(SlotsOptions{Usual: 2, Waiting: 8})}
 	for _, f := range change {
 		f(&o)
 	}

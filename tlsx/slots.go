@@ -11,26 +11,59 @@ const DefaultWaiting = 4096
 
 var errBusy = errors.New("too many handshakes at once")
 
+// impatience is how long the oldest may have waited for a slot before there are more of them.
+const impatience = 500 * time.Millisecond
+
 // Slots bounds how many handshakes compute at the same time, so that the loops get their turn in a flood of them
 // (DESIGN 2). A slot is held only while computing, never while waiting for a peer; therefore a wait for one ends without
 // a timer. Any goroutine may use it. A nil *Slots bounds nothing.
 type Slots struct {
+	usual, most int // immutable
+	now         func() time.Time
+
 	mu      sync.Mutex
-	free    int
+	busy    int
 	ring    []*waiter // oldest at head
 	head, n int
-	now     func() time.Time
+	hurried bool // more than usual were granted since Hurried was asked
 }
 
 // waiter is a handshake that waits for a slot.
 type waiter struct {
-	deadline time.Time
-	granted  chan bool // capacity 1
+	since, deadline time.Time
+	granted         chan bool // capacity 1
 }
 
-// NewSlots has n slots, usually one per CPU, and room for that many waiting.
-func NewSlots(n, waiting int) *Slots {
-	return &Slots{free: max(n, 1), ring: make([]*waiter, max(waiting, 1)), now: time.Now}
+// SlotsOptions say how many handshakes compute at once.
+type SlotsOptions struct {
+	// Usual is their number, at least 1. Half of the CPUs is enough to use them all, since handshakes are half of the work of a login;
+	// and a flood of handshakes that lead to no login leaves the other half to the sessions.
+	Usual int
+	// Most is what it grows to while the oldest has waited for half a second: RSA handshakes are more than half of a login. It is at
+	// least Usual.
+	Most int
+	// Waiting bounds those that wait, at least 1.
+	Waiting int
+}
+
+// NewSlots makes them, all free.
+func NewSlots(o SlotsOptions) *Slots {
+	usual := max(o.Usual, 1)
+	return &Slots{usual: usual, most: max(o.Most, usual), ring: make([]*waiter, max(o.Waiting, 1)), now: time.Now}
+}
+
+// SlotsFor are those of a machine whose process may use that many CPUs.
+func SlotsFor(cpus int) *Slots {
+	return NewSlots(SlotsOptions{Usual: (cpus + 1) / 2, Most: cpus, Waiting: DefaultWaiting})
+}
+
+// Hurried tells whether the usual number was not enough since it was asked last.
+func (s *Slots) Hurried() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	hurried := s.hurried
+	s.hurried = false
+	return hurried
 }
 
 // acquire waits for a slot, first come first served. It fails when too many wait, and when the deadline has passed by the
@@ -50,19 +83,21 @@ func (s *Slots) acquire(deadline time.Time) error {
 func (s *Slots) enter(deadline time.Time) (*waiter, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.free > 0 {
-		s.free--
+	if s.n == 0 && s.busy < s.usual {
+		s.busy++
 		return nil, nil
 	}
+	now := s.now()
 	if s.n == len(s.ring) {
-		if !s.late(s.ring[s.head]) {
+		if !s.ring[s.head].late(now) {
 			return nil, errBusy
 		}
 		s.pop().granted <- false
 	}
-	w := &waiter{deadline: deadline, granted: make(chan bool, 1)}
+	w := &waiter{since: now, deadline: deadline, granted: make(chan bool, 1)}
 	s.ring[(s.head+s.n)%len(s.ring)] = w
 	s.n++
+	s.grant(now)
 	return w, nil
 }
 
@@ -73,18 +108,32 @@ func (s *Slots) release() {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for s.n > 0 {
-		w := s.pop()
-		late := s.late(w)
-		w.granted <- !late
-		if !late {
-			return
-		}
+	s.busy--
+	if s.n > 0 {
+		s.grant(s.now())
 	}
-	s.free++
 }
 
-func (s *Slots) late(w *waiter) bool { return !w.deadline.IsZero() && s.now().After(w.deadline) }
+// grant gives slots that are free to the oldest waiters, and drops those who are late.
+func (s *Slots) grant(now time.Time) {
+	for s.n > 0 {
+		w := s.ring[s.head]
+		late := w.late(now)
+		switch {
+		case late:
+		case s.busy < s.usual:
+			s.busy++
+		case s.busy < s.most && now.Sub(w.since) > impatience:
+			s.busy++
+			s.hurried = true
+		default:
+			return
+		}
+		s.pop().granted <- !late
+	}
+}
+
+func (w *waiter) late(now time.Time) bool { return !w.deadline.IsZero() && now.After(w.deadline) }
 
 func (s *Slots) pop() *waiter {
 	w := s.ring[s.head]

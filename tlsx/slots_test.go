@@ -11,7 +11,7 @@ import (
 
 // SECURITY 33: no more compute at once than there are slots.
 func TestSlotsBound(t *testing.T) {
-	s := NewSlots(2, 100)
+	s := NewSlots(SlotsOptions{Usual: 2, Waiting: 100})
 	var computing, most atomic.Int32
 	var wg sync.WaitGroup
 	for range 50 {
@@ -37,8 +37,8 @@ func TestSlotsBound(t *testing.T) {
 	if got := most.Load(); got > 2 || got < 1 {
 		t.Errorf("got %d at once, want at most 2", got)
 	}
-	if s.free != 2 || s.n != 0 {
-		t.Errorf("got %d free and %d waiting, want 2 and 0", s.free, s.n)
+	if s.busy != 0 || s.n != 0 {
+		t.Errorf("got %d busy and %d waiting, want none", s.busy, s.n)
 	}
 }
 
@@ -64,7 +64,7 @@ func queue(t *testing.T, s *Slots, until time.Time) (wait func() error) {
 
 func TestSlotsServeInTurnAndDropTheLate(t *testing.T) {
 	now := time.Now()
-	s := NewSlots(1, 3)
+	s := NewSlots(SlotsOptions{Usual: 1, Waiting: 3})
 	s.now = func() time.Time { return now }
 	if err := s.acquire(now); err != nil {
 		t.Fatal(err)
@@ -90,14 +90,14 @@ func TestSlotsServeInTurnAndDropTheLate(t *testing.T) {
 		}
 	}
 	s.release()
-	if s.free != 1 {
-		t.Errorf("got %d free, want 1", s.free)
+	if s.busy != 0 {
+		t.Errorf("got %d busy, want none", s.busy)
 	}
 }
 
 func TestSlotsSkipTheLateOnRelease(t *testing.T) {
 	now := time.Now()
-	s := NewSlots(1, 3)
+	s := NewSlots(SlotsOptions{Usual: 1, Waiting: 3})
 	s.now = func() time.Time { return now }
 	s.acquire(now)
 	late, inTime := queue(t, s, now.Add(time.Second)), queue(t, s, now.Add(time.Minute))
@@ -111,9 +111,71 @@ func TestSlotsSkipTheLateOnRelease(t *testing.T) {
 	}
 }
 
+// When the oldest has waited for long there are more, up to the most, until nobody waits that long.
+func TestSlotsGrow(t *testing.T) {
+	now := time.Now()
+	s := NewSlots(SlotsOptions{Usual: 1, Most: 3, Waiting: 10})
+	s.now = func() time.Time { return now }
+	s.acquire(time.Time{})
+	var waits []func() error
+	for range 5 {
+		waits = append(waits, queue(t, s, time.Time{}))
+	}
+	turns := func(want int) {
+		t.Helper()
+		for i, wait := range waits {
+			if got := wait() == nil; got != (i < want) {
+				t.Errorf("%d has its turn: %v, want those before %d", i, got, want)
+			}
+		}
+		waits = waits[want:]
+	}
+	now = now.Add(impatience)
+	young := queue(t, s, time.Time{})
+	turns(0)
+	if s.Hurried() {
+		t.Error("hurried before anybody has waited for long")
+	}
+	now = now.Add(time.Millisecond)
+	queue(t, s, time.Time{})
+	turns(2) // three compute
+	if !s.Hurried() || s.Hurried() {
+		t.Error("want hurried, and once")
+	}
+	s.release()
+	turns(1)
+	for range 2 {
+		s.release()
+		turns(1)
+	}
+	s.release()
+	s.release()
+	if err := young(); err == nil {
+		t.Error("one that has not waited for long had its turn beside another")
+	}
+	s.release()
+	if err := young(); err != nil {
+		t.Errorf("got %v, want its turn: nobody computes", err)
+	}
+	if s.Hurried() != true || s.busy != 1 {
+		t.Errorf("got %d busy, want 1", s.busy)
+	}
+}
+
+func TestSlotsFor(t *testing.T) {
+	for _, c := range []struct{ cpus, usual, most int }{{1, 1, 1}, {2, 1, 2}, {3, 2, 3}, {16, 8, 16}} {
+		if s := SlotsFor(c.cpus); s.usual != c.usual || s.most != c.most || len(s.ring) != DefaultWaiting {
+			t.Errorf("%d CPUs: got %d and %d slots, room for %d", c.cpus, s.usual, s.most, len(s.ring))
+		}
+	}
+	if s := NewSlots(SlotsOptions{}); s.usual != 1 || s.most != 1 || len(s.ring) != 1 {
+		t.Errorf("nothing said: got %+v", s)
+	}
+}
+
 // A handshake whose peer keeps it waiting holds no slot; one that computes does, and gives it back however it ends.
 func TestHandshakesShareSlots(t *testing.T) {
-	slots := NewSlots(1, 1)
+	slots := NewSlots(SlotsOptions{Usual: 1, Waiting: 1})
 	server := newServer(t, func(o *ServerOptions) { o.Slots = slots })
 	client := newClient(t, func(o *ClientOptions) { o.Slots = slots })
 	waiting, idle := connect(t)
@@ -126,8 +188,8 @@ func TestHandshakesShareSlots(t *testing.T) {
 	}
 	idle.Close()
 	checkCause(t, <-stuck, CauseClosed)
-	if slots.free != 1 {
-		t.Fatalf("got %d free slots, want 1", slots.free)
+	if slots.busy != 0 {
+		t.Fatalf("got %d busy slots, want none", slots.busy)
 	}
 
 	slots.acquire(time.Time{})

@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"log/slog"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -15,6 +16,8 @@ import (
 type Options struct {
 	// Loops is the number of event loops, at least 1.
 	Loops int
+	// CPUs is how many the process may use, for an engine that sets GOMAXPROCS; 0 leaves that alone (Adapt).
+	CPUs int
 	// MaxFDs is the process's limit of open files; 0 asks the kernel.
 	MaxFDs int
 	// Log gets broken invariants, which must not block: a loop writes to it.
@@ -31,6 +34,9 @@ type Engine struct {
 
 	listened atomic.Uint32 // listeners so far
 	company  atomic.Int32  // goroutines at work beside the loops
+	visits   atomic.Uint64 // how often one began to be
+	seen     uint64        // visits at the last Adapt; its caller's
+	cpus     int           // of Options; immutable
 
 	started bool // set by Start and Stop, which have one caller
 
@@ -51,16 +57,21 @@ func New(o Options) (*Engine, error) {
 		}
 		o.MaxFDs = n
 	}
-	e := &Engine{log: o.Log, spare: -1, bugs: bugs{kinds: map[string]*storm{}}, fds: descriptors{limit: int64(o.MaxFDs)}}
+	e := &Engine{log: o.Log, cpus: o.CPUs, spare: -1, bugs: bugs{kinds: map[string]*storm{}}, fds: descriptors{limit: int64(o.MaxFDs)}}
 	e.spots.fds = &e.fds
 	for i := range o.Loops {
-		l, err := newLoop(e, i, o.Loops)
+		l, err := newLoop(e, i)
 		if err != nil {
 			e.abandon()
 			return nil, err
 		}
 		l.accept = newAcceptor(l)
 		e.loops = append(e.loops, l)
+	}
+	if e.cpus > 0 {
+		e.provide(e.cpus + o.Loops)
+	} else {
+		e.provide(runtime.GOMAXPROCS(0))
 	}
 	e.refillSpare()
 	return e, nil

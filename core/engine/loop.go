@@ -2,7 +2,6 @@ package engine
 
 import (
 	"fmt"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,12 +46,11 @@ type Loop struct {
 	done   chan struct{}
 }
 
-func newLoop(e *Engine, id, loops int) (*Loop, error) {
+func newLoop(e *Engine, id int) (*Loop, error) {
 	p, err := newEpoll()
 	if err != nil {
 		return nil, err
 	}
-	p.tells = crowded(loops, runtime.GOMAXPROCS(0))
 	now := monotonic()
 	l := &Loop{engine: e, id: id, poll: p, now: now, wheel: newWheel(now), buf: make([]byte, BufferBytes),
 		box: mailbox{wake: p.wake}, done: make(chan struct{})}
@@ -62,9 +60,6 @@ func newLoop(e *Engine, id, loops int) (*Loop, error) {
 	l.retired = newRetirer(l)
 	return l, nil
 }
-
-// crowded tells whether a loop that keeps its processor while it sleeps keeps another from running.
-func crowded(loops, processors int) bool { return loops > processors || processors == 1 }
 
 // started is a moment in both ways to tell the time: time.Since needs no system call, and unix.ClockGettime always does.
 var started, startedAt = time.Now(), clockMonotonic()
@@ -93,7 +88,12 @@ func (l *Loop) Register(h Handler) Kind {
 
 // Company tells the loops how many goroutines more, or fewer, are at work in exchange with them: it decides how they sleep (epoll).
 // Nothing but speed depends on it. Any goroutine may call it.
-func (e *Engine) Company(more int) { e.company.Add(int32(more)) }
+func (e *Engine) Company(more int) {
+	e.company.Add(int32(more))
+	if more > 0 {
+		e.visits.Add(uint64(more))
+	}
+}
 
 // ID is the loop's number, from 0.
 func (l *Loop) ID() int { return l.id }

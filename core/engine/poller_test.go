@@ -155,39 +155,41 @@ func TestFactCollectionInterruptsUntoldSleep(t *testing.T) {
 	check(t, receive(t, "the end of the sleep", slept))
 }
 
-// A loop whose sleeps are short stops telling the scheduler, and tells it again when one is long.
+// A loop whose sleeps are short stops telling the scheduler, as long as that has processors to spare, and tells it again when one is long.
 func TestBriskLoopSleepsUntold(t *testing.T) {
 	p := newPoller(t)
 	a, b := streamPair(t)
 	defer closeAll(a, b)
 	check(t, p.watch(a, 1))
 	buf := make([]event, 4)
-	eventually(t, "a short sleep makes it brisk", func() bool {
+	// tells has it sleep briskly once and reports whether the scheduler was told.
+	tells := func() bool {
+		eventually(t, "a short sleep makes it brisk", func() bool {
+			check(t, writeAll(b, []byte("x")))
+			must(p.wait(buf, forever, false))
+			return p.brisk
+		})
+		p.told = monotonic()
+		told := p.told
 		check(t, writeAll(b, []byte("x")))
 		must(p.wait(buf, forever, false))
-		return p.brisk
-	})
+		return p.told != told
+	}
+	if !tells() {
+		t.Error("without processors to spare: it slept untold")
+	}
+	p.spare(true)
+	eventually(t, "with processors to spare it sleeps untold", func() bool { return !tells() })
+	eventually(t, "it is brisk", func() bool { tells(); return p.brisk })
 	must(p.wait(buf, monotonic()+2e6, false))
 	if p.brisk {
 		t.Error("it is brisk behind a sleep in which nothing came")
 	}
 }
 
-// A loop with a processor of its own may keep it.
-func TestCrowded(t *testing.T) {
-	for _, c := range []struct {
-		loops, processors int
-		want              bool
-	}{{1, 1, true}, {2, 1, true}, {1, 2, false}, {2, 2, false}, {3, 2, true}, {8, 8, false}} {
-		if got := crowded(c.loops, c.processors); got != c.want {
-			t.Errorf("%d loops, %d processors: got %v, want %v", c.loops, c.processors, got, c.want)
-		}
-	}
-}
-
 // What a loop does for goroutines that wait makes it give way to them: at the next sleep that is one, not when an event is there at once.
 func TestLoopGivesWay(t *testing.T) {
-	l := must(newLoop(startRig(t, 1).Engine, 0, 1))
+	l := must(newLoop(startRig(t, 1).Engine, 0))
 	defer l.poll.close()
 	poll := l.poll.(*epoll)
 	ours, peer := streamPair(t)

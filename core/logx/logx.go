@@ -57,6 +57,18 @@ func New(o Options) *Log {
 // Logger is safe for any goroutine, loops included: logging never waits for the writer.
 func (l *Log) Logger() *slog.Logger { return l.logger }
 
+// Line is l.LogAttrs for lines that come with every session: it does not look for the caller, which no handler of this package
+// prints, and which takes as long to find as the line takes to format.
+func Line(ctx context.Context, l *slog.Logger, level slog.Level, message string, attrs ...slog.Attr) {
+	h := l.Handler()
+	if !h.Enabled(ctx, level) {
+		return
+	}
+	r := slog.NewRecord(time.Now(), level, message, 0)
+	r.AddAttrs(attrs...)
+	_ = h.Handle(ctx, r) // slog drops it as well; the queue counts what is lost
+}
+
 // Dropped is how many lines were lost so far because the queue was full or the writer failed.
 func (l *Log) Dropped() uint64 { return l.queue.dropped.Load() }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -92,6 +93,24 @@ func TestLevelIsLive(t *testing.T) {
 	closed(t, l)
 	if got := b.String(); strings.Contains(got, "one") || !strings.Contains(got, "two") {
 		t.Errorf("got %s, want two alone", got)
+	}
+}
+
+// Line writes what Logger.LogAttrs writes, in both formats, with the logger's own attributes, and nothing below the level.
+func TestLine(t *testing.T) {
+	moment := regexp.MustCompile(`"?time"?[=:]"?[^ ,"]+`)
+	for _, f := range []Format{Text, JSON} {
+		var b bytes.Buffer
+		l := New(Options{Writer: &b, Format: f})
+		with := l.Logger().With(Listener, "imap")
+		with.LogAttrs(t.Context(), slog.LevelWarn, "session ended", slog.String(Account, "al~12"), slog.Int(BytesIn, 7))
+		Line(t.Context(), with, slog.LevelWarn, "session ended", slog.String(Account, "al~12"), slog.Int(BytesIn, 7))
+		Line(t.Context(), with, slog.LevelDebug, "never seen")
+		closed(t, l)
+		lines := strings.SplitAfter(moment.ReplaceAllString(b.String(), ""), "\n")
+		if len(lines) != 3 || lines[0] != lines[1] || lines[2] != "" || !strings.Contains(lines[0], "al~12") {
+			t.Errorf("got %q, want the same line twice", lines)
+		}
 	}
 }
 

@@ -46,7 +46,7 @@ func (p *Proxy) exposeCertificates(cfg *config.Config) {
 }
 
 const (
-	// lagEvery is how often the loops' longest turn is sampled.
+	// lagEvery is how often the loops' longest turn is sampled, and the number of processors adapted to what is going on.
 	lagEvery = time.Second
 	// figuresEvery is the period of the `metrics` line (SPEC 10).
 	figuresEvery = 60 * time.Second
@@ -54,7 +54,7 @@ const (
 	quietEvery = 15 * time.Second
 )
 
-// tick samples loop lag and writes the periodic line. Shutdown ends it.
+// tick samples loop lag, adapts the engine and writes the periodic line. Shutdown ends it.
 func (p *Proxy) tick() {
 	defer close(p.stopped)
 	lag, figures, rest := time.NewTicker(lagEvery), time.NewTicker(figuresEvery), time.NewTicker(quietEvery)
@@ -67,6 +67,7 @@ func (p *Proxy) tick() {
 		case <-p.stop:
 			return
 		case <-lag.C:
+			p.engine.Adapt(p.security.slots.Hurried())
 			for _, l := range p.engine.Loops() {
 				p.metrics.LoopLag(time.Duration(l.LagSeconds() * float64(time.Second)))
 			}

@@ -70,7 +70,7 @@ func newProber(cfg *config.Config) (*prober, error) {
 	}
 	e.Start()
 	return &prober{cfg: cfg, engine: e, dialer: newDialer(nobody, Options{}, func() *config.Config { return cfg }), name: cfg.Server.Hostname,
-		security: &security{slots: tlsx.NewSlots(cpus, tlsx.DefaultWaiting)}}, nil
+		security: &security{slots: tlsx.SlotsFor(cpus)}}, nil
 }
 
 func (p *prober) close() {

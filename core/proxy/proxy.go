@@ -156,24 +156,23 @@ func (p *Proxy) declared(destination string) bool {
 	return p.cfg.Load().Destination(destination) != nil
 }
 
-// newEngine makes the loops and gives them processors of their own: handshakes and look-ups must not starve them
-// (DESIGN 2, CPU fairness).
+// newEngine makes the loops. Handshakes and look-ups must not starve them (DESIGN 2, CPU fairness), which the engine sees to (Adapt),
+// and the slots for handshakes.
 func (p *Proxy) newEngine(cfg *config.Config) (*engine.Engine, error) {
 	loops := cfg.Server.Threads
 	if loops == 0 {
 		loops = cpus
 	}
-	runtime.GOMAXPROCS(cpus + loops)
 	fds, err := engine.RaiseFileLimit()
 	if err != nil {
 		return nil, err
 	}
 	p.maxFDs = fds
 	p.warnDescriptors(cfg, fds)
-	return engine.New(engine.Options{Loops: loops, MaxFDs: fds, Log: p.logger})
+	return engine.New(engine.Options{Loops: loops, CPUs: cpus, MaxFDs: fds, Log: p.logger})
 }
 
-// cpus is how many the process may use, cgroup quota included, before newEngine changes GOMAXPROCS.
+// cpus is how many the process may use, cgroup quota included, before the engine changes GOMAXPROCS.
 var cpus = runtime.GOMAXPROCS(0)
 
 // warnDescriptors compares what the configuration may need with the limit (DESIGN 2).

@@ -51,7 +51,7 @@ func newSecurity(cfg *config.Config, log *slog.Logger) (*security, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &security{certs: certs, tickets: tlsx.NewTicketKeys(), slots: tlsx.NewSlots(cpus, tlsx.DefaultWaiting), watched: make(chan struct{})}
+	s := &security{certs: certs, tickets: tlsx.NewTicketKeys(), slots: tlsx.SlotsFor(cpus), watched: make(chan struct{})}
 	s.warn(cfg, log)
 	var ctx context.Context
 	ctx, s.stopWatching = context.WithCancel(context.Background())

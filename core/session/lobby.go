@@ -265,7 +265,7 @@ func (b *lobby) ended(tag uint64, r bridge.Report) {
 	ln, d := b.s.listener(rec.listener), b.s.home(rec.dest)
 	b.s.bytes[rec.protocol].In.Add(int(r.Counters.ToBackend))
 	b.s.bytes[rec.protocol].Out.Add(int(r.Counters.ToClient))
-	b.s.o.Log.LogAttrs(b.s.ctx, slog.LevelInfo, "session ended", slog.String(logx.Session, b.s.id(rec.number)),
+	logx.Line(b.s.ctx, b.s.o.Log, slog.LevelInfo, "session ended", slog.String(logx.Session, b.s.id(rec.number)),
 		slog.String(logx.Listener, ln.Name), slog.String(logx.Protocol, rec.protocol.String()),
 		slog.String(logx.Client, rec.client.addrPort().String()), slog.String(logx.Destination, d.name),
 		slog.String(logx.Account, b.s.policy.Load().Redactor.Account(b.s.registry.name(rec.ticket))),

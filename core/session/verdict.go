@@ -248,7 +248,7 @@ func (a *attempt) facts(destination string) []slog.Attr {
 
 // log writes the line about a login's result.
 func (a *attempt) log(result metrics.Result, line []slog.Attr) {
-	a.lobby.s.o.Log.LogAttrs(context.Background(), slog.LevelInfo, a.listener.Protocol.deed()+result.String(), line...)
+	logx.Line(context.Background(), a.lobby.s.o.Log, slog.LevelInfo, a.listener.Protocol.deed()+result.String(), line...)
 }
 
 // report counts and logs the result of a login: one line each (SPEC 10).

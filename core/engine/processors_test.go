@@ -1,0 +1,69 @@
+package engine
+
+import (
+	"runtime"
+	"testing"
+)
+
+// While goroutines come and go there are as few processors as CPUs, and loops keep none; otherwise, and in a flood, there are some to spare.
+func TestAdapt(t *testing.T) {
+	before := runtime.GOMAXPROCS(0)
+	defer runtime.GOMAXPROCS(before)
+	r := newRig(t, Options{Loops: 2, CPUs: 3})
+	for i, c := range []struct {
+		visits int
+		flood  bool
+		want   int
+	}{
+		{0, false, 5},
+		{oftenVisits - 1, false, 5},  // not yet
+		{oftenVisits, false, 3},      //
+		{rareVisits, false, 3},       // still
+		{10000, true, 5},             // more than there is time for
+		{10000, false, 3},            //
+		{rareVisits - 1, false, 5},   // over
+		{rareVisits, false, 5},       //
+		{oftenVisits + 5, false, 3},  //
+		{oftenVisits + 5, false, 3},  //
+		{oftenVisits + 50, false, 3}, //
+		{0, true, 5},
+	} {
+		for range c.visits {
+			r.Company(1)
+			r.Company(-1)
+		}
+		r.Adapt(c.flood)
+		if got := runtime.GOMAXPROCS(0); got != c.want {
+			t.Errorf("%d, %d visits: got %d processors, want %d", i, c.visits, got, c.want)
+		}
+		for _, l := range r.Loops() {
+			if got, want := l.poll.(*epoll).mayKeep.Load(), c.want > 2; got != want {
+				t.Errorf("%d: loops may keep theirs: got %v, want %v", i, got, want)
+			}
+		}
+	}
+}
+
+// With more loops than CPUs there is never less than one for each; and an engine that does not know the CPUs leaves all as it is.
+func TestAdaptBounds(t *testing.T) {
+	before := runtime.GOMAXPROCS(0)
+	defer runtime.GOMAXPROCS(before)
+	for _, c := range []struct{ loops, cpus, quiet, busy int }{{3, 1, 4, 3}, {1, 1, 2, 1}, {1, 0, 2, 2}} {
+		runtime.GOMAXPROCS(2)
+		r := newRig(t, Options{Loops: c.loops, CPUs: c.cpus})
+		if got := runtime.GOMAXPROCS(0); got != c.quiet {
+			t.Errorf("%d loops, %d CPUs: got %d processors at first, want %d", c.loops, c.cpus, got, c.quiet)
+		}
+		r.Company(oftenVisits)
+		r.Adapt(false)
+		if got := runtime.GOMAXPROCS(0); got != c.busy {
+			t.Errorf("%d loops, %d CPUs: got %d processors when busy, want %d", c.loops, c.cpus, got, c.busy)
+		}
+		for _, l := range r.Loops() {
+			if got, want := l.poll.(*epoll).mayKeep.Load(), c.busy > c.loops; got != want {
+				t.Errorf("%d loops, %d CPUs: loops may keep theirs: got %v, want %v", c.loops, c.cpus, got, want)
+			}
+		}
+		r.Company(-oftenVisits)
+	}
+}
