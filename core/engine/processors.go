@@ -9,7 +9,7 @@ import "runtime"
 // fairly, and a loop may keep its processor while it sleeps for a moment. But most of those processors are idle, and
 // whatever makes a goroutine ready while one is idle wakes a thread that looks for work: while goroutines come and go, which
 // logins do, that is 10 % of their CPU time. So then there are as many processors as CPUs (at least as many as loops), and loops
-// keep none. Where more handshakes want to compute than there is time for, which is flood, loops would wait for a processor
+// keep none. Fewer logins than that are not worth what loops then lose, which cannot keep theirs between two of them. Where more handshakes want to compute than there is time for, which is flood, loops would wait for a processor
 // behind them in the scheduler's queue, three times as long as under the kernel: there it is many again.
 func (e *Engine) Adapt(flood bool) {
 	visits := e.visits.Load()
@@ -29,8 +29,8 @@ func (e *Engine) Adapt(flood bool) {
 // Visits of goroutines (Company) from one Adapt to the next, that is, handshakes and logins a second. Between the two the number of
 // processors stays as it is: changing it stops all goroutines for some 50 us.
 const (
-	rareVisits  = 5
-	oftenVisits = 20
+	rareVisits  = 50
+	oftenVisits = 200
 )
 
 // provide sets the number of processors.
