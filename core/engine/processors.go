@@ -6,11 +6,11 @@ import "runtime"
 // (GOMAXPROCS).
 //
 // As many as CPUs and loops together let loops and goroutines run side by side under the kernel's scheduler, which shares the CPUs
-// fairly, and a loop may keep its processor while it sleeps for a moment. But most of those processors are idle, and
-// whatever makes a goroutine ready while one is idle wakes a thread that looks for work: while goroutines come and go, which
-// logins do, that is 10 % of their CPU time. So then there are as many processors as CPUs (at least as many as loops), and loops
-// keep none. Fewer logins than that are not worth what loops then lose, which cannot keep theirs between two of them. Where more handshakes want to compute than there is time for, which is flood, loops would wait for a processor
-// behind them in the scheduler's queue, three times as long as under the kernel: there it is many again.
+// fairly, and a loop may keep its processor while it sleeps for a moment. But most of those processors are idle, and whatever
+// makes a goroutine ready while one is idle wakes a thread that looks for work: 6 % of a login's CPU. So while logins come and
+// go there are as many processors as CPUs (at least as many as loops), and loops keep none; that is not worth it for a few logins,
+// between which loops would be brisk. Where more handshakes want to compute than there is time for, which is flood, loops would
+// wait for a processor behind them in the scheduler's queue, three times as long as under the kernel: there it is many again.
 func (e *Engine) Adapt(flood bool) {
 	visits := e.visits.Load()
 	came := visits - e.seen
