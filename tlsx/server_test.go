@@ -9,8 +9,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"mailsplice/tlsx/record"
 )
 
 // accept does a handshake with a crypto/tls client and wants both ends to succeed.
@@ -321,10 +319,9 @@ func TestStreamKeepsWhatItDoesNotOpen(t *testing.T) {
 		t.Errorf("rest: got %q, want what was opened", got)
 	}
 	rest := bytes.Clone(s.Unopened())
-	leg, _ := s.Detach()
-	var keys record.Keys
+	leg, keys, _ := s.Detach()
 	for _, want := range []string{"two", "three"} {
-		got, err := leg.Open(&keys, rest)
+		got, err := leg.Open(keys, rest)
 		if err != nil || string(got.Plain) != want {
 			t.Fatalf("got %q, %v; want %q", got.Plain, err, want)
 		}

@@ -18,7 +18,7 @@ type Stream struct {
 	sock    Socket
 	conn    *tls.Conn // lane conn; then the rest is unused
 	leg     record.Leg
-	keys    record.Keys
+	keys    *record.Keys
 	tickets *Tickets
 	with    string
 	begun   bool // a record was opened: an alert is no matter of the handshake any more
@@ -43,7 +43,7 @@ func (r *room) free(n int) {
 // NewStream takes the Leg, or the Conn, and the Tickets out of t: Detach gives the leg back. sock is that of the handshake
 // and stays the caller's; name is the destination's, for error texts.
 func NewStream(sock Socket, t *Taken, name string) *Stream {
-	s := &Stream{sock: sock, conn: t.Conn, leg: t.Leg, tickets: t.Tickets, with: fmt.Sprintf("backend %q", name)}
+	s := &Stream{sock: sock, conn: t.Conn, leg: t.Leg, keys: new(record.Keys), tickets: t.Tickets, with: fmt.Sprintf("backend %q", name)}
 	if len(t.Ahead) > 0 {
 		s.room = rooms.Get().(*room)
 		s.to = copy(s.room[:], t.Ahead)
@@ -112,7 +112,7 @@ func (s *Stream) spare() {
 
 func (s *Stream) open() (more bool, err error) {
 	for {
-		got, err := s.leg.Open(&s.keys, s.room[s.from:s.to])
+		got, err := s.leg.Open(s.keys, s.room[s.from:s.to])
 		if err != nil {
 			return false, s.violated(err)
 		}
@@ -149,7 +149,7 @@ func (s *Stream) opened(got *record.Opened) (more bool, err error) {
 // violated sends the alert that ends the connection.
 func (s *Stream) violated(cause error) error {
 	var room [2 * record.Overhead]byte
-	if out, err := s.leg.AppendClose(&s.keys, room[:0], cause); err == nil && len(out) > 0 {
+	if out, err := s.leg.AppendClose(s.keys, room[:0], cause); err == nil && len(out) > 0 {
 		_, _ = s.sock.Write(out) // the violation is the error
 	}
 	return s.blame(cause)
@@ -173,7 +173,7 @@ func (s *Stream) Write(p []byte) (int, error) {
 	done := 0
 	for {
 		part := p[done:min(len(p), done+maxPlaintext)]
-		sealed, err := s.leg.Seal(&s.keys, out[:0], part)
+		sealed, err := s.leg.Seal(s.keys, out[:0], part)
 		if err != nil {
 			return done, err
 		}
@@ -198,11 +198,13 @@ func (s *Stream) Unopened() []byte {
 	return s.room[s.from:s.to]
 }
 
-// Detach ends the Stream at the verdict and gives up the leg, or the tls.Conn of lane conn. Read Rest and Unopened before.
-func (s *Stream) Detach() (record.Leg, *tls.Conn) {
-	leg, conn := s.leg, s.conn
+// Detach ends the Stream at the verdict and gives up the leg with its expanded keys, or the tls.Conn of lane conn. Read Rest and
+// Unopened before.
+func (s *Stream) Detach() (record.Leg, *record.Keys, *tls.Conn) {
+	leg, keys, conn := s.leg, s.keys, s.conn
+	s.keys = new(record.Keys)
 	s.Close()
-	return leg, conn
+	return leg, keys, conn
 }
 
 // Close wipes the keys and drops everything but the socket. It sends nothing. Further calls do nothing.

@@ -119,6 +119,11 @@ func (b *Bridge) Join(j Join) (ID, error) {
 	if err != nil {
 		b.loop.Close(j.Client.FD)
 		b.loop.Close(j.Backend.FD)
+		for _, l := range [2]*Leg{&j.Client, &j.Backend} {
+			if l.Keys != nil {
+				l.Keys.Drop()
+			}
+		}
 		return 0, fmt.Errorf("joining legs: %w", err)
 	}
 	return id, nil
@@ -138,7 +143,7 @@ func (b *Bridge) join(j Join) (ID, error) {
 			err = fmt.Errorf("leg of the %s: joined in lane %v", legNames[i], l.Lane)
 		}
 		if l.Lane == LaneRecord && err == nil {
-			err = b.attach(x, i, l.TLS, l.Raw)
+			err = b.attach(x, i, l)
 		}
 	}
 	if err == nil {

@@ -49,6 +49,12 @@ func (k *keyring) of(h uint32) *record.Keys {
 	return slot.keys
 }
 
+// put files keys that were expanded for leg h elsewhere.
+func (k *keyring) put(h uint32, keys *record.Keys) {
+	k.of(h).Drop()
+	k.slot(h).keys = keys
+}
+
 // forget drops what a leg that has ended may have left.
 func (k *keyring) forget(h uint32) {
 	if keys := k.slot(h).keys; keys != nil {

@@ -48,4 +48,6 @@ type Leg struct {
 	TLS *record.Leg
 	// Raw is what was read from a leg of LaneRecord and not opened yet, at most record.MaxRecord bytes. Join copies it.
 	Raw []byte
+	// Keys are those that were expanded for TLS already; nil: none. They are the bridge's from now on.
+	Keys *record.Keys
 }

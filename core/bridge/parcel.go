@@ -284,7 +284,7 @@ func (b *Bridge) restore(x session, m *image) error {
 		if l.sealed() {
 			t, err := record.Import(l.keys)
 			if err == nil {
-				err = b.attach(x, i, &t, l.raw)
+				err = b.attach(x, i, &Leg{TLS: &t, Raw: l.raw})
 			}
 			if err != nil {
 				return err

@@ -28,8 +28,9 @@ func (b *Bridge) tlsOf(l *leg) *record.Leg {
 	return b.sealed.Live(l.tls)
 }
 
-// attach gives leg i the TLS state t, which is moved, and what was read and not opened yet.
-func (b *Bridge) attach(x session, i int, t *record.Leg, raw []byte) error {
+// attach gives leg i the TLS state of l, which is moved, and what was read and not opened yet.
+func (b *Bridge) attach(x session, i int, l *Leg) error {
+	t, raw := l.TLS, l.Raw
 	if t == nil || t.Version() == 0 {
 		return fmt.Errorf("leg of the %s: no keys for lane %s", legNames[i], LaneRecord)
 	}
@@ -43,6 +44,9 @@ func (b *Bridge) attach(x session, i int, t *record.Leg, raw []byte) error {
 	*v = *t
 	t.Wipe()
 	x.legs[i].tls = index
+	if l.Keys != nil {
+		b.keys.put(index, l.Keys)
+	}
 	if len(raw) > 0 {
 		b.keepRaw(x, i, raw)
 		x.legs[i].flags |= unopened

@@ -32,9 +32,9 @@ type poller interface {
 	wait(buf []event, until int64, company bool) (int, error)
 	wake() // any goroutine may call it
 	owe()  // goroutines have been woken that are to run: as if in company until the loop has given way to them
-	// spare says whether the scheduler has processors that no loop needs, so that a loop may keep its own while it sleeps for a
-	// moment. Any goroutine may call it.
-	spare(processors bool)
+	// keepProcessor says whether the loop may keep its processor of the scheduler while it sleeps for a moment. Any goroutine may
+	// call it.
+	keepProcessor(allowed bool)
 	close() error
 }
 
@@ -72,7 +72,7 @@ type epoll struct {
 	n       int // results of look
 	err     error
 
-	mayKeep atomic.Bool // as spare said last: not every sleep has to be one that the scheduler knows of
+	mayKeep atomic.Bool // as keepProcessor said last: not every sleep has to be one that the scheduler knows of
 
 	woken atomic.Bool // by wake, since the last wait
 	alone atomic.Bool // the present or last sleep is in epoll_wait(2), and outer is told of nothing
@@ -204,8 +204,8 @@ func (p *epoll) ask(room, millis int) (int, error) {
 // A loop whose sleeps are shorter than briskBelow does not tell the scheduler of them. The runtime's monitor would take its
 // processor away after 20 us and look again every 20 us meanwhile: 6 % of a round trip's CPU. Goroutines that wait for a
 // processor pay for it: they get one when the monitor interrupts the loop (after 10 ms), or once a sleep was long. A
-// collection interrupts it, too, by the signal of preemption, which ends epoll_wait(2). Where there are no processors to spare
-// all sleeps are told. A bound of 1 ms would cost as much as the monitor, since the kernel sets its clock anew for a timer before
+// collection interrupts it, too, by the signal of preemption, which ends epoll_wait(2). Where loops outnumber processors, or have the
+// only one, they would pay for each other: there all sleeps are told. A bound of 1 ms would cost as much as the monitor, since the kernel sets its clock anew for a timer before
 // the next tick.
 const (
 	briskBelow = time.Millisecond
@@ -297,7 +297,7 @@ var longAgo = time.Unix(1, 0)
 
 func (p *epoll) owe() { p.owed = true }
 
-func (p *epoll) spare(processors bool) { p.mayKeep.Store(processors) }
+func (p *epoll) keepProcessor(allowed bool) { p.mayKeep.Store(allowed) }
 
 func (p *epoll) wake() {
 	switch {

@@ -8,8 +8,8 @@ import "runtime"
 // As many as CPUs and loops together let loops and goroutines run side by side under the kernel's scheduler, which shares the CPUs
 // fairly, and a loop may keep its processor while it sleeps for a moment. But most of those processors are idle, and whatever
 // makes a goroutine ready while one is idle wakes a thread that looks for work: 6 % of a login's CPU. So while logins come and
-// go there are as many processors as CPUs (at least as many as loops), and loops keep none; that is not worth it for a few logins,
-// between which loops would be brisk. Where more handshakes want to compute than there is time for, which is flood, loops would
+// go there are as many processors as CPUs (at least as many as loops); not for a few logins, between which loops that keep theirs
+// would have the rest of the process wait. Where more handshakes want to compute than there is time for, which is flood, loops would
 // wait for a processor behind them in the scheduler's queue, three times as long as under the kernel: there it is many again.
 func (e *Engine) Adapt(flood bool) {
 	visits := e.visits.Load()
@@ -39,6 +39,6 @@ func (e *Engine) provide(n int) {
 		runtime.GOMAXPROCS(n)
 	}
 	for _, l := range e.loops {
-		l.poll.spare(n > len(e.loops))
+		l.poll.keepProcessor(n >= len(e.loops) && n > 1)
 	}
 }

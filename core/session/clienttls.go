@@ -28,6 +28,7 @@ type clientTLS struct {
 	raw   *bytebufferpool.ByteBuffer // ciphertext, at most one record of the greatest size; nil: none
 	used  int                        // bytes of raw that were opened and handed out
 	cause error                      // why the leg has ended on our side; nil: it has not
+	keys  *tlsrecord.Keys            // expanded, while logging in, for the bridge; nil: those of the lobby are used
 }
 
 // handshake is one TLS handshake with a client. Its goroutine ends by posting it to the loop, at its deadline at the latest.
@@ -263,7 +264,7 @@ func (b *lobby) receiveRecord(t engine.Token, rec *record, tk *talk) (p []byte, 
 	c := tk.tls
 	for {
 		c.consume()
-		got, err := c.leg.Open(&b.keys, pendingBytes(c.raw))
+		got, err := c.leg.Open(b.keysOf(c), pendingBytes(c.raw))
 		switch {
 		case err != nil:
 			c.cause = err
@@ -283,6 +284,33 @@ func (b *lobby) receiveRecord(t engine.Token, rec *record, tk *talk) (p []byte, 
 		if got.Kind == tlsrecord.Data {
 			return got.Plain, true
 		}
+	}
+}
+
+// keysOf is where the expanded keys of a leg are, or will be.
+func (b *lobby) keysOf(c *clientTLS) *tlsrecord.Keys {
+	if c.keys != nil {
+		return c.keys
+	}
+	return b.keys
+}
+
+// keep has a leg that begins to log in keep the keys that have just opened its login: the bridge will need them.
+func (b *lobby) keep(c *clientTLS) { c.keys, b.keys = b.keys, new(tlsrecord.Keys) }
+
+// takeBack ends what keep began when there was no join.
+func (b *lobby) takeBack(c *clientTLS) {
+	if c.keys != nil {
+		b.keys.Drop()
+		b.keys, c.keys = c.keys, nil
+	}
+}
+
+// dropKeys lets go of keys that a leg has kept.
+func (c *clientTLS) dropKeys() {
+	if c.keys != nil {
+		c.keys.Drop()
+		c.keys = nil
 	}
 }
 
@@ -324,7 +352,7 @@ func (b *lobby) fill(t engine.Token, rec *record, c *clientTLS, need int) bool {
 
 // seal makes records of p. They are good until the next call.
 func (b *lobby) seal(tk *talk, p []byte) ([]byte, error) {
-	sealed, err := tk.tls.leg.Seal(&b.keys, b.sealed[:0], p)
+	sealed, err := tk.tls.leg.Seal(b.keysOf(tk.tls), b.sealed[:0], p)
 	if err == nil {
 		b.sealed = sealed[:0]
 	}
@@ -338,7 +366,7 @@ func (b *lobby) lastWords(tk *talk) []byte {
 		return rest
 	}
 	b.sealed = append(b.sealed[:0], rest...)
-	rest, _ = tk.tls.leg.AppendClose(&b.keys, b.sealed, tk.tls.cause) // fails for a leg without numbers left: FIN must do
+	rest, _ = tk.tls.leg.AppendClose(b.keysOf(tk.tls), b.sealed, tk.tls.cause) // fails for a leg without numbers left: FIN must do
 	b.sealed = rest[:0]
 	return rest
 }

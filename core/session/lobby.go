@@ -26,12 +26,12 @@ type lobby struct {
 	slab   *engine.Slab[record]
 	talks  talks
 	bridge *bridge.Bridge
-	keys   tlsrecord.Keys // of the leg that was served last: before the join a leg is busy for one event
-	sealed []byte         // scratch of seal
+	keys   *tlsrecord.Keys // of the leg that was served last: before the join a leg is busy for one event
+	sealed []byte          // scratch of seal
 }
 
 func newLobby(s *Sessions, l *engine.Loop) *lobby {
-	b := &lobby{s: s, loop: l, slab: engine.NewSlab[record]()}
+	b := &lobby{s: s, loop: l, slab: engine.NewSlab[record](), keys: new(tlsrecord.Keys)}
 	b.kind = l.Register(b)
 	limits := s.policy.Load().Limits
 	b.bridge = bridge.New(l, bridge.Options{Idle: limits.BridgeIdle, HalfClosed: limits.HalfClosed, Stash: s.stash, Pipes: s.pipes,

@@ -95,6 +95,9 @@ func (b *lobby) begin(t engine.Token, rec *record, tk *talk, l *dialog.Login) bo
 	a := &attempt{lobby: b, tok: t, listener: b.s.listener(rec.listener), login: l, number: rec.number, answers: make(chan []byte, 1)}
 	a.ctx, a.cancel = context.WithCancel(b.s.ctx)
 	tk.attempt = a
+	if tk.sealed() {
+		b.keep(tk.tls)
+	}
 	if an := l.Announced; an != nil && rec.trusted == 1 {
 		b.believe(rec, an)
 		if an.Client.IsValid() && !b.count(rec) {

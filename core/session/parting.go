@@ -70,6 +70,7 @@ func (b *lobby) dropTalk(handle uint32, tk *talk) {
 	release(&tk.out)
 	if tk.tls != nil {
 		tk.tls.leg.Wipe()
+		tk.tls.dropKeys()
 		release(&tk.tls.raw)
 	}
 	if tk.machine != nil {

@@ -126,6 +126,9 @@ func (b *lobby) late(t engine.Token, rec *record) {
 func (b *lobby) decided(t engine.Token, rec *record, tk *talk, v *dialog.Verdict) bool {
 	a := tk.attempt
 	tk.attempt = nil
+	if tk.sealed() {
+		b.takeBack(tk.tls)
+	}
 	a.login.Wipe()
 	a.cancel()
 	b.s.registry.leave(rec.ticket)
@@ -202,7 +205,9 @@ func (tk *talk) clientEnd(rec *record) bridge.Leg {
 	case tk.carried:
 		return bridge.Leg{FD: fd, Lane: bridge.LaneConn}
 	default:
-		return bridge.Leg{FD: fd, Lane: bridge.LaneRecord, TLS: &tk.tls.leg, Raw: tk.tls.unopened()}
+		keys := tk.tls.keys
+		tk.tls.keys = nil
+		return bridge.Leg{FD: fd, Lane: bridge.LaneRecord, TLS: &tk.tls.leg, Raw: tk.tls.unopened(), Keys: keys}
 	}
 }
 
@@ -212,9 +217,9 @@ func (b *lobby) backendEnd(g *backendLeg) (bridge.Leg, error) {
 		return bridge.Leg{FD: g.park.Detach(), Lane: bridge.LanePlain}, nil
 	}
 	appendTo(&g.raw, g.stream.Unopened())
-	leg, conn := g.stream.Detach()
+	leg, keys, conn := g.stream.Detach()
 	if conn == nil {
-		return bridge.Leg{FD: g.park.Detach(), Lane: bridge.LaneRecord, TLS: &leg, Raw: pendingBytes(g.raw)}, nil
+		return bridge.Leg{FD: g.park.Detach(), Lane: bridge.LaneRecord, TLS: &leg, Raw: pendingBytes(g.raw), Keys: keys}, nil
 	}
 	if err := g.park.Keep(); err != nil {
 		return bridge.Leg{}, err
