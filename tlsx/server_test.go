@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"mailsplice/tlsx/record"
 )
 
 // accept does a handshake with a crypto/tls client and wants both ends to succeed.
@@ -320,6 +322,9 @@ func TestStreamKeepsWhatItDoesNotOpen(t *testing.T) {
 	}
 	rest := bytes.Clone(s.Unopened())
 	leg, keys, _ := s.Detach()
+	if *keys == (record.Keys{}) {
+		t.Error("the leg comes without the keys that have opened its records")
+	}
 	for _, want := range []string{"two", "three"} {
 		got, err := leg.Open(keys, rest)
 		if err != nil || string(got.Plain) != want {

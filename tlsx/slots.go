@@ -25,7 +25,7 @@ type Slots struct {
 	busy    int
 	ring    []*waiter // oldest at head
 	head, n int
-	hurried bool // more than usual were granted since Hurried was asked
+	hurried bool // somebody has waited for long since Hurried was asked
 }
 
 // waiter is a handshake that waits for a slot.
@@ -57,8 +57,11 @@ func SlotsFor(cpus int) *Slots {
 	return NewSlots(SlotsOptions{Usual: (cpus + 1) / 2, Most: cpus, Waiting: DefaultWaiting})
 }
 
-// Hurried tells whether the usual number was not enough since it was asked last.
+// Hurried tells whether somebody had to wait for long since it was asked last.
 func (s *Slots) Hurried() bool {
+	if s == nil {
+		return false
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	hurried := s.hurried
@@ -88,16 +91,12 @@ func (s *Slots) enter(deadline time.Time) (*waiter, error) {
 		return nil, nil
 	}
 	now := s.now()
-	if s.n == len(s.ring) {
-		if !s.ring[s.head].late(now) {
-			return nil, errBusy
-		}
-		s.pop().granted <- false
+	if s.grant(now); s.n == len(s.ring) {
+		return nil, errBusy
 	}
 	w := &waiter{since: now, deadline: deadline, granted: make(chan bool, 1)}
 	s.ring[(s.head+s.n)%len(s.ring)] = w
 	s.n++
-	s.grant(now)
 	return w, nil
 }
 
@@ -117,17 +116,16 @@ func (s *Slots) release() {
 // grant gives slots that are free to the oldest waiters, and drops those who are late.
 func (s *Slots) grant(now time.Time) {
 	for s.n > 0 {
-		w := s.ring[s.head]
+		w, slots := s.ring[s.head], s.usual
+		if now.Sub(w.since) > impatience {
+			s.hurried, slots = true, s.most
+		}
 		late := w.late(now)
-		switch {
-		case late:
-		case s.busy < s.usual:
+		if !late {
+			if s.busy >= slots {
+				return
+			}
 			s.busy++
-		case s.busy < s.most && now.Sub(w.since) > impatience:
-			s.busy++
-			s.hurried = true
-		default:
-			return
 		}
 		s.pop().granted <- !late
 	}

@@ -162,6 +162,23 @@ func TestSlotsGrow(t *testing.T) {
 	}
 }
 
+// On one CPU there are never more, but that somebody waits is told.
+func TestSlotsHurriedOnOneCPU(t *testing.T) {
+	now := time.Now()
+	s := SlotsFor(1)
+	s.now = func() time.Time { return now }
+	s.acquire(time.Time{})
+	first, second := queue(t, s, time.Time{}), queue(t, s, time.Time{})
+	now = now.Add(impatience + 1)
+	s.release()
+	if err := first(); err != nil || second() == nil || !s.Hurried() {
+		t.Errorf("got %v, and %d busy; want the first, one, and hurried", err, s.busy)
+	}
+	if (*Slots)(nil).Hurried() {
+		t.Error("no bound: got hurried")
+	}
+}
+
 func TestSlotsFor(t *testing.T) {
 	for _, c := range []struct{ cpus, usual, most int }{{1, 1, 1}, {2, 1, 2}, {3, 2, 3}, {16, 8, 16}} {
 		if s := SlotsFor(c.cpus); s.usual != c.usual || s.most != c.most || len(s.ring) != DefaultWaiting {

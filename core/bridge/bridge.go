@@ -120,9 +120,7 @@ func (b *Bridge) Join(j Join) (ID, error) {
 		b.loop.Close(j.Client.FD)
 		b.loop.Close(j.Backend.FD)
 		for _, l := range [2]*Leg{&j.Client, &j.Backend} {
-			if l.Keys != nil {
-				l.Keys.Drop()
-			}
+			l.wipe()
 		}
 		return 0, fmt.Errorf("joining legs: %w", err)
 	}

@@ -42,17 +42,18 @@ func (k *keyring) of(h uint32) *record.Keys {
 	slot.busy = true
 	if slot.keys == nil {
 		slot.keys = new(record.Keys)
-		if k.timer == 0 { // without memory for a timer they stay
-			k.timer = k.loop.Arm(0, k.loop.Now()+keyringRest, k.token)
-		}
+	}
+	if k.timer == 0 { // without memory for a timer they stay
+		k.timer = k.loop.Arm(0, k.loop.Now()+keyringRest, k.token)
 	}
 	return slot.keys
 }
 
 // put files keys that were expanded for leg h elsewhere.
 func (k *keyring) put(h uint32, keys *record.Keys) {
-	k.of(h).Drop()
+	k.forget(h)
 	k.slot(h).keys = keys
+	k.of(h)
 }
 
 // forget drops what a leg that has ended may have left.

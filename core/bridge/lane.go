@@ -48,6 +48,16 @@ type Leg struct {
 	TLS *record.Leg
 	// Raw is what was read from a leg of LaneRecord and not opened yet, at most record.MaxRecord bytes. Join copies it.
 	Raw []byte
-	// Keys are those that were expanded for TLS already; nil: none. They are the bridge's from now on.
+	// Keys are those that were expanded for TLS already, of LaneRecord; nil: none. Join takes them.
 	Keys *record.Keys
+}
+
+// wipe zeroes the keys of a leg that was not joined.
+func (l *Leg) wipe() {
+	if l.TLS != nil {
+		l.TLS.Wipe()
+	}
+	if l.Keys != nil {
+		l.Keys.Drop()
+	}
 }

@@ -204,9 +204,9 @@ func (p *epoll) ask(room, millis int) (int, error) {
 // A loop whose sleeps are shorter than briskBelow does not tell the scheduler of them. The runtime's monitor would take its
 // processor away after 20 us and look again every 20 us meanwhile: 6 % of a round trip's CPU. Goroutines that wait for a
 // processor pay for it: they get one when the monitor interrupts the loop (after 10 ms), or once a sleep was long. A
-// collection interrupts it, too, by the signal of preemption, which ends epoll_wait(2). Where loops outnumber processors, or have the
-// only one, they would pay for each other: there all sleeps are told. A bound of 1 ms would cost as much as the monitor, since the kernel sets its clock anew for a timer before
-// the next tick.
+// collection interrupts it, too, by the signal of preemption, which ends epoll_wait(2). Where loops outnumber processors, or
+// have the only one, they would pay for each other: there all sleeps are told. A bound of 1 ms would cost as much as the monitor,
+// since the kernel sets its clock anew for a timer before the next tick.
 const (
 	briskBelow = time.Millisecond
 	untold     = 10 * time.Millisecond // at once, and in a row

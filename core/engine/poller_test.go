@@ -26,6 +26,7 @@ func (w sleeping) String() string { return []string{"in company", "alone", "alon
 // sleep waits in that way.
 func (w sleeping) sleep(p *epoll, buf []event, until int64) (int, error) {
 	p.brisk, p.told = w == untoldAlone, monotonic()
+	p.keepProcessor(w == untoldAlone)
 	return p.wait(buf, until, w == inCompany)
 }
 

@@ -44,8 +44,14 @@ func TestAdapt(t *testing.T) {
 func TestAdaptBounds(t *testing.T) {
 	before := runtime.GOMAXPROCS(0)
 	defer runtime.GOMAXPROCS(before)
-	for _, c := range []struct{ loops, cpus, quiet, busy int }{{3, 1, 4, 3}, {1, 1, 2, 1}, {1, 0, 2, 2}} {
+	for _, c := range []struct {
+		loops, cpus, quiet, busy int
+		mayKeep                  bool
+	}{{3, 1, 4, 3, true}, {1, 1, 2, 2, true}, {1, 0, 2, 2, true}, {2, 0, 2, 2, true}, {3, 0, 2, 2, false}, {1, 0, 1, 1, false}} {
 		runtime.GOMAXPROCS(2)
+		if c.cpus == 0 {
+			runtime.GOMAXPROCS(c.quiet)
+		}
 		r := newRig(t, Options{Loops: c.loops, CPUs: c.cpus})
 		if got := runtime.GOMAXPROCS(0); got != c.quiet {
 			t.Errorf("%d loops, %d CPUs: got %d processors at first, want %d", c.loops, c.cpus, got, c.quiet)
@@ -56,7 +62,7 @@ func TestAdaptBounds(t *testing.T) {
 			t.Errorf("%d loops, %d CPUs: got %d processors when busy, want %d", c.loops, c.cpus, got, c.busy)
 		}
 		for _, l := range r.Loops() {
-			if got, want := l.poll.(*epoll).mayKeep.Load(), c.busy > 1; got != want {
+			if got, want := l.poll.(*epoll).mayKeep.Load(), c.mayKeep; got != want {
 				t.Errorf("%d loops, %d CPUs: loops may keep theirs: got %v, want %v", c.loops, c.cpus, got, want)
 			}
 		}

@@ -295,7 +295,7 @@ func (b *lobby) keysOf(c *clientTLS) *tlsrecord.Keys {
 	return b.keys
 }
 
-// keep has a leg that begins to log in keep the keys that have just opened its login: the bridge will need them.
+// keep has a leg that begins to log in keep the lobby's keys, which have nearly always just opened its login: the bridge will need them.
 func (b *lobby) keep(c *clientTLS) { c.keys, b.keys = b.keys, new(tlsrecord.Keys) }
 
 // takeBack ends what keep began when there was no join.

@@ -106,6 +106,9 @@ func (b *lobby) delayed(t engine.Token, rec *record, tk *talk, out *outcome) boo
 		return false
 	}
 	a.login.Wipe()
+	if tk.sealed() { // there will be no join
+		b.takeBack(tk.tls)
+	}
 	tk.refused = out.verdict
 	rec.deadline = b.loop.Now() + int64(d)
 	rec.timer = b.loop.Arm(rec.timer, rec.deadline, t)
