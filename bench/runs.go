@@ -121,7 +121,7 @@ func (c *command) result(ctx context.Context) (*report.Result, error) {
 		return nil, err
 	}
 	defer cleanup()
-	if tcp := r.Machine.Congestion; tcp == "bbr" {
+	if r.Machine.Congestion == "bbr" {
 		c.note("TCP's congestion control is bbr here, whose timers cost every proxy CPU time (docs/benchmarks.md)")
 	}
 	failure := c.measureAll(ctx, starters, r)

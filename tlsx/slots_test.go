@@ -157,7 +157,7 @@ func TestSlotsGrow(t *testing.T) {
 	if err := young(); err != nil {
 		t.Errorf("got %v, want its turn: nobody computes", err)
 	}
-	if s.Hurried() != true || s.busy != 1 {
+	if !s.Hurried() || s.busy != 1 {
 		t.Errorf("got %d busy, want 1", s.busy)
 	}
 }

@@ -8,9 +8,10 @@ import "runtime"
 // As many as CPUs and loops together let loops and goroutines run side by side under the kernel's scheduler, which shares the CPUs
 // fairly, and a loop may keep its processor while it sleeps for a moment. But most of those processors are idle, and whatever
 // makes a goroutine ready while one is idle wakes a thread that looks for work: 6 % of a login's CPU. So while logins come and
-// go there are as many processors as CPUs (at least as many as loops, and two); not for a few logins, between which loops that keep theirs
-// would have the rest of the process wait. Where more handshakes want to compute than there is time for, which is flood, loops would
-// wait for a processor behind them in the scheduler's queue, three times as long as under the kernel: there it is many again.
+// go there are as many processors as CPUs (at least as many as loops, and two); not for a few logins, between which loops that
+// keep theirs would have the rest of the process wait. Where more handshakes want to compute than there is time for, which is
+// flood, loops would wait for a processor behind them in the scheduler's queue, three times as long as under the kernel: there
+// it is many again.
 func (e *Engine) Adapt(flood bool) {
 	visits := e.visits.Load()
 	came := visits - e.seen

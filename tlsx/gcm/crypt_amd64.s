@@ -90,7 +90,7 @@ GLOBL step<>(SB), RODATA|NOPTR, $16
 #define ROUND0(n) \
 	VAESENC vector_keys+(16*n)(AX), X0, X0
 
-// NINE is the rounds that keys of all lengths have before the last.
+	// NINE is the rounds that keys of all lengths have before the last.
 #define NINE(round) \
 	round(1) \
 	round(2) \
@@ -143,30 +143,20 @@ GLOBL step<>(SB), RODATA|NOPTR, $16
 	VEXTRACTI128  $1, Y6, X7  \
 	VPXOR         X7, X6, X10
 
-// HASH0 to HASH4 take the sixteen blocks at R11 into X10.
+// BLOCKS loads the n-th four of the sixteen blocks at R11, turned round, and their powers.
+#define BLOCKS(n) \
+	VMOVDQU64 (64*n)(R11), Z8                 \
+	VPSHUFB   Z11, Z8, Z8                     \
+	VMOVDQU64 vector_powers+(32+64*n)(AX), Z9
+
+// HASH0, HASH of 1 to 3, and HASH4 take the sixteen blocks at R11 into X10.
 #define HASH0 \
-	VMOVDQU64 (R11), Z8                \
-	VPSHUFB   Z11, Z8, Z8              \
-	VPXORQ    Z10, Z8, Z8              \
-	VMOVDQU64 vector_powers+32(AX), Z9 \
+	BLOCKS(0)          \
+	VPXORQ Z10, Z8, Z8 \
 	MULTIPLY
 
-#define HASH1 \
-	VMOVDQU64 64(R11), Z8              \
-	VPSHUFB   Z11, Z8, Z8              \
-	VMOVDQU64 vector_powers+96(AX), Z9 \
-	ADD
-
-#define HASH2 \
-	VMOVDQU64 128(R11), Z8              \
-	VPSHUFB   Z11, Z8, Z8               \
-	VMOVDQU64 vector_powers+160(AX), Z9 \
-	ADD
-
-#define HASH3 \
-	VMOVDQU64 192(R11), Z8              \
-	VPSHUFB   Z11, Z8, Z8               \
-	VMOVDQU64 vector_powers+224(AX), Z9 \
+#define HASH(n) \
+	BLOCKS(n) \
 	ADD
 
 #define HASH4 \
@@ -266,13 +256,13 @@ blocks:
 	HASH0
 	ROUND4(1)
 	ROUND4(2)
-	HASH1
+	HASH(1)
 	ROUND4(3)
 	ROUND4(4)
-	HASH2
+	HASH(2)
 	ROUND4(5)
 	ROUND4(6)
-	HASH3
+	HASH(3)
 	ROUND4(7)
 	ROUND4(8)
 	HASH4
@@ -291,9 +281,9 @@ last:
 
 sealed:
 	HASH0
-	HASH1
-	HASH2
-	HASH3
+	HASH(1)
+	HASH(2)
+	HASH(3)
 	HASH4
 
 rest:

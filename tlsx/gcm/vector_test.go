@@ -25,7 +25,7 @@ func TestVectorIsUsed(t *testing.T) {
 	_, flags, _ := strings.Cut(string(info), "\nflags")
 	flags, _, _ = strings.Cut(flags, "\n")
 	has := true
-	for _, f := range []string{"avx512f", "avx512bw", "avx512dq", "avx512vl", "vaes", "vpclmulqdq", "bmi2"} {
+	for _, f := range []string{"aes", "avx", "avx2", "avx512f", "avx512bw", "avx512dq", "avx512vl", "vaes", "vpclmulqdq", "bmi2"} {
 		has = has && slices.Contains(strings.Fields(flags), f)
 	}
 	t.Logf("the processor has what it needs: %v", has)
