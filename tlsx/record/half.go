@@ -48,7 +48,7 @@ func (h *Half) AppendKey(dst []byte) []byte {
 func (h *Half) appendDerived(dst []byte) []byte {
 	s := &suites[h.suite]
 	var key [maxKey]byte
-	expandLabel(s.hash, h.secret(), "key", key[:s.keyLen])
+	expandLabel(h.secret(), "key", key[:s.keyLen])
 	dst = append(dst, key[:s.keyLen]...)
 	clear(key[:])
 	return dst
@@ -134,7 +134,7 @@ func (h *Half) Wipe() { *h = Half{} }
 // derive fills in the iv, and the key where there is room, from the secret (RFC 8446 7.3), and begins at record 0.
 func (h *Half) derive() {
 	s := &suites[h.suite]
-	expandLabel(s.hash, h.secret(), "iv", h.iv())
+	expandLabel(h.secret(), "iv", h.iv())
 	if room := h.material[s.secretLen+nonceSize:]; s.keyLen <= len(room) {
 		h.appendDerived(room[:0])
 	}
@@ -145,7 +145,7 @@ func (h *Half) derive() {
 func (h *Half) update() {
 	s := &suites[h.suite]
 	var next [maxSecret]byte
-	expandLabel(s.hash, h.secret(), "traffic upd", next[:s.secretLen])
+	expandLabel(h.secret(), "traffic upd", next[:s.secretLen])
 	copy(h.secret(), next[:])
 	clear(next[:])
 	h.derive()

@@ -115,6 +115,25 @@ func TestSizes(t *testing.T) {
 	}
 }
 
+// TestDeriveAllocates: a login takes over four directions; crypto/hmac would leave copies of their secrets on the heap.
+func TestDeriveAllocates(t *testing.T) {
+	for _, s := range suites[1:] {
+		if s.version != version13 {
+			continue
+		}
+		secret := bytes.Repeat([]byte{0xa7}, s.secretLen)
+		if n := testing.AllocsPerRun(100, func() {
+			h, err := NewHalf13(s.id, secret)
+			if err != nil {
+				t.Fatal(err)
+			}
+			h.update()
+		}); n != 0 {
+			t.Errorf("suite 0x%04x: %v allocations, want none", s.id, n)
+		}
+	}
+}
+
 // What a Half keeps of a traffic secret and what it derives on use are the same keys (RFC 8446 7.3), also of the next
 // generation (7.2).
 func TestKeysOfEverySecret(t *testing.T) {
