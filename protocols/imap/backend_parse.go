@@ -147,5 +147,7 @@ func temporary(text []byte) bool {
 	return false
 }
 
-// equalFold compares ASCII words without case.
-func equalFold(word []byte, name string) bool { return strings.EqualFold(string(word), name) }
+// equalFold compares ASCII words without case. What folds to a letter from outside ASCII (the Kelvin sign) is longer than it.
+func equalFold(word []byte, name string) bool {
+	return len(word) == len(name) && strings.EqualFold(string(word), name)
+}
