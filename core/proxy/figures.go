@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"runtime"
 	"runtime/debug"
 	"time"
 
@@ -54,6 +55,13 @@ const (
 	quietEvery = 15 * time.Second
 )
 
+// settle gives back what a storm of logins has used.
+func (p *Proxy) settle() {
+	p.router.Load().Pack()
+	runtime.GC() // pools keep what they have until the second collection
+	debug.FreeOSMemory()
+}
+
 // tick samples loop lag, adapts the engine and writes the periodic line. Shutdown ends it.
 func (p *Proxy) tick() {
 	defer close(p.stopped)
@@ -73,7 +81,7 @@ func (p *Proxy) tick() {
 			}
 		case <-rest.C:
 			if s := p.stats(); calm.due(s.CacheHits + s.CacheMisses) {
-				debug.FreeOSMemory()
+				p.settle()
 			}
 		case <-figures.C:
 			s := p.stats()

@@ -9,7 +9,7 @@ const (
 
 // quiet tells when memory that a storm of logins has used goes back to the kernel. A restart makes every client reconnect at
 // once, and what the handshakes need for seconds would otherwise stay with the process for as long as its sessions are idle,
-// which allocate nothing and so never bring the collector round. It costs one collection of a heap that holds no session.
+// which allocate nothing and so never bring the collector round. It costs two collections of a heap that holds no session.
 type quiet struct {
 	seen, released uint64 // logins ever: when it was last asked, and when memory was last given back
 }

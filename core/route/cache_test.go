@@ -3,6 +3,7 @@ package route
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -84,9 +85,12 @@ func play(t *testing.T, room int, steps []byte) {
 				t.Fatalf("step %d: %s has version %d, want %d", i, account, e.stored, model[account])
 			}
 		case 3:
-			if c.remove(account); step == 255 {
+			switch c.remove(account); step {
+			case 255:
 				c.clear()
 				clear(model)
+			case 251:
+				c.pack()
 			}
 			delete(model, account)
 			if c.peek(account) != nil {
@@ -204,6 +208,9 @@ func TestReadersWhileGrowing(t *testing.T) {
 	for i := range 50_000 {
 		c.set(fmt.Sprint("passing", i), entryOf(i))
 		c.set(fmt.Sprint("there", i%100), entryOf(i))
+		if i%10_000 == 0 {
+			c.pack()
+		}
 		if i > 1000 {
 			c.remove(fmt.Sprint("passing", i-rand.IntN(1000)))
 		}
@@ -211,6 +218,33 @@ func TestReadersWhileGrowing(t *testing.T) {
 	close(stop)
 	readers.Wait()
 	sound(t, c, 200_000)
+}
+
+// Packing changes where entries are and nothing else, and readers do not notice.
+func TestPack(t *testing.T) {
+	const room = 3000
+	c := newCache(room)
+	for i := range 2 * room {
+		c.set(fmt.Sprint(i), entryOf(i))
+		c.get(fmt.Sprint(i / 2))
+	}
+	order := func() (all []string) {
+		for i := range c.shards {
+			for _, q := range []*queue{&c.shards[i].newer, &c.shards[i].settled} {
+				for n := q.newest; n != nil; n = n.next {
+					all = append(all, fmt.Sprint(n.account, " ", n.asked(), " ", n.entry.stored))
+				}
+			}
+		}
+		return all
+	}
+	sound(t, c, room)
+	before := order()
+	c.pack()
+	sound(t, c, room)
+	if after := order(); !slices.Equal(before, after) || len(after) < room*9/10 {
+		t.Errorf("%d entries became %d, or their order changed", len(before), len(after))
+	}
 }
 
 // A bucket whose count is full refuses, and what had been counted on the way is taken back.
