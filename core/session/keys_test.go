@@ -6,7 +6,7 @@ import (
 	tlsrecord "mailsplice/tlsx/record"
 )
 
-// The lobby's keys go with a leg that logs in, come back when it is refused, and are wiped with a leg that ends meanwhile.
+// The lobby's keys go with a leg that logs in, come back when it is refused, and are wiped with a leg that ends.
 func TestKeysOfALogin(t *testing.T) {
 	half, err := tlsrecord.NewHalf13(0x1301, make([]byte, 32))
 	if err != nil {
@@ -44,5 +44,13 @@ func TestKeysOfALogin(t *testing.T) {
 	c.dropKeys()
 	if c.keys != nil || *first != (tlsrecord.Keys{}) {
 		t.Error("the keys of a leg that has ended are still there")
+	}
+	seal()
+	if *b.keys == (tlsrecord.Keys{}) {
+		t.Fatal("the lobby has no keys of the leg")
+	}
+	b.dropTalk(b.talks.add(tk), tk)
+	if *b.keys != (tlsrecord.Keys{}) {
+		t.Error("the lobby has still keys of a leg that has ended")
 	}
 }

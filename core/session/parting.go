@@ -71,6 +71,7 @@ func (b *lobby) dropTalk(handle uint32, tk *talk) {
 	if tk.tls != nil {
 		tk.tls.leg.Wipe()
 		tk.tls.dropKeys()
+		b.keys.Drop() // they may be the same leg's, and another has to expand its own anyway
 		release(&tk.tls.raw)
 	}
 	if tk.machine != nil {
