@@ -6,9 +6,9 @@ import "strings"
 const packedNodes = 32
 
 // Pack moves what is cached together. An entry comes with its login, among the hundred kilobytes that a login leaves to the
-// collector, and so entries end up one or two to a page that could go back to the kernel. In quiet times they are worth
-// moving: half a second for a million of them, in which logins that miss wait for one shard at a time, 10 ms. What the cache throws out afterwards stays in memory as
-// long as others in its piece do, until the next Pack: at worst as much again as all entries take.
+// collector, and so entries end up one or two to a page that could go back to the kernel. In quiet times they are worth moving: half
+// a second for a million of them, in which logins that miss wait for one shard at a time, 10 ms. What the cache throws out
+// afterwards stays in memory as long as others in its piece do, until the next Pack: at worst as much again as all entries take.
 func (r *Router) Pack() { r.cache.pack() }
 
 func (c *cache) pack() {
