@@ -247,6 +247,28 @@ func TestPack(t *testing.T) {
 	}
 }
 
+// A shard so large that logins would wait for it is left alone.
+func TestPackIsBounded(t *testing.T) {
+	c := newCache(1)
+	s := &c.shards[0]
+	s.room = 2 * maxPacked
+	moved := func() bool {
+		before := s.newer.newest
+		c.pack()
+		return s.newer.newest != before
+	}
+	for i := range maxPacked {
+		c.set(fmt.Sprint(i), entryOf(i))
+	}
+	if !moved() {
+		t.Errorf("%d entries were not packed", s.count())
+	}
+	c.set("one more", entryOf(0))
+	if moved() {
+		t.Errorf("%d entries were packed", s.count())
+	}
+}
+
 // A bucket whose count is full refuses, and what had been counted on the way is taken back.
 func TestFullBucket(t *testing.T) {
 	c := newCache(1 << 20)

@@ -2,8 +2,13 @@ package route
 
 import "strings"
 
-// packedNodes lie in one piece of 2 KiB, which stays in memory as long as any of them does.
-const packedNodes = 32
+const (
+	// packedNodes lie in one piece of 2 KiB, which stays in memory as long as any of them does.
+	packedNodes = 32
+	// maxPacked bounds the entries of a shard that is packed, and so for how long logins wait for it: some 20 ms. Caches of more
+	// than two million entries have larger ones, which stay as they are.
+	maxPacked = 1 << 15
+)
 
 // Pack moves what is cached together. An entry comes with its login, among the hundred kilobytes that a login leaves to the
 // collector, and so entries end up one or two to a page that could go back to the kernel. In quiet times they are worth moving: half
@@ -20,6 +25,9 @@ func (c *cache) pack() {
 func (s *shard) pack() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.count() > maxPacked {
+		return
+	}
 	for _, q := range []*queue{&s.newer, &s.settled} {
 		for old := q.oldest; old != nil; {
 			old = s.packFrom(q, old)

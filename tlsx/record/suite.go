@@ -35,8 +35,8 @@ type suite struct {
 	keyLen  int // bytes
 	// secretLen is the size in bytes of a traffic secret, that of the hash (TLS 1.3 only).
 	secretLen int
-	explicit  int // bytes of the nonce that travel in each record
-	hash      func() hash.Hash
+	explicit  int              // bytes of the nonce that travel in each record
+	hash      func() hash.Hash // of TLS 1.2's key block; in TLS 1.3 secretLen tells it (authenticate)
 	aead      func(key []byte) (cipher.AEAD, error)
 	// limit is the number of records under one key after which we change it by a KeyUpdate (TLS 1.3 only). RFC 8446 5.5 gives
 	// 2^24.5 full records for AES-GCM and none for ChaCha20; 2^48 there keeps the sequence number from ever ending.
